@@ -1,0 +1,55 @@
+# Each target sets up all it needs in .venv, also on a fresh machine, then does its job.
+#
+#   make demo    score and rank real photographs, write demo/demo.png
+#   make test    run the tests
+#   make lint    ruff (lint and format) and mypy
+#   make format  let ruff rewrite what it can
+#   make docs    build the documentation strictly into site/
+#   make speed   measure the speed table of docs/speed.md
+#   make clean   remove what the other targets wrote
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PIP_FLAGS ?= --quiet
+
+export OMP_NUM_THREADS ?= 2
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test lint format docs speed clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.with-demo
+	$(BIN)/unisim demo --output demo/demo.png
+
+test: $(VENV)/.with-dev
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/.with-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.with-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.with-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
+
+speed: $(VENV)/.with-dev
+	$(BIN)/python -m unisim_metrics.benchmark.speed
+
+clean:
+	rm -rf $(VENV) build dist site demo *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+# One stamp a set of extras: a changed pyproject.toml installs again.
+$(VENV)/.with-%: pyproject.toml | $(BIN)/python
+	@echo "Installing unisim-metrics[$*] into $(VENV): some minutes the first time, torch is large"
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_FLAGS) --upgrade 'pip>=24'

@@ -1,0 +1,1 @@
+"""UniSim-Bench: tasks, datasets, runner, results and statistics."""

@@ -1,0 +1,305 @@
+"""Speed as ratios within one run, next to torchmetrics' `CLIPScore` and the processors of transformers.
+
+    python -m unisim_metrics.benchmark.speed
+
+Absolute times say little on a shared machine; here every candidate of a comparison runs in turn in the same
+process, and the medians are divided. The models have random weights: speed does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+from typing import Any, cast
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics.multimodal import CLIPScore
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from unisim_metrics import UniSimScore, load_model
+from unisim_metrics.images import Preprocessing, preprocess
+from unisim_metrics.models.clip import CLIPEncoder
+
+BATCH = 32
+FILES = 64
+CAPTION = "a brown dog runs across the grass with a red ball in its mouth"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a ratio, and what it is to stay below (or, for `at_least`, above)."""
+
+    what: str
+    ratio: float
+    goal: float
+    at_least: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether the goal is met."""
+        return self.ratio >= self.goal if self.at_least else self.ratio <= self.goal
+
+
+def medians(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each candidate; all run in turn, in every round in another order, after one warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    names = list(candidates)
+    for index in range(rounds + 1):
+        for name in names[index % len(names) :] + names[: index % len(names)]:
+            start = time.perf_counter()
+            candidates[name]()
+            if index > 0:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def random_clip(layers: int, width: int, heads: int, patch: int, tokenizer: CLIPTokenizer) -> CLIPModel:
+    """Build a CLIP at 224 px with random weights, for the texts of `tokenizer`."""
+    tower = {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+    }
+    text = {
+        **tower,
+        "vocab_size": 49408,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+    }
+    config = CLIPConfig(text_config=text, vision_config={**tower, "image_size": 224, "patch_size": patch})
+    return CLIPModel(config).eval().requires_grad_(False)
+
+
+def clip_score(model: CLIPModel, processor: CLIPProcessor) -> CLIPScore:
+    """Build a `CLIPScore` that runs with transformers 5, where features come inside an output object."""
+
+    class Shim(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.clip = model
+            self.config = model.config
+
+        def get_image_features(self, *args: Any) -> Tensor:
+            return self.clip.get_image_features(*args).pooler_output
+
+        def get_text_features(self, *args: Any) -> Tensor:
+            return self.clip.get_text_features(*args).pooler_output
+
+    return CLIPScore(lambda: (cast(CLIPModel, Shim()), processor))
+
+
+@contextmanager
+def photos(count: int) -> Iterator[list[Path]]:
+    """Write `count` JPEG files of 600×400 pixels, cut from the photographs that ship inside scikit-image."""
+    from skimage import data
+
+    sources = [
+        Image.fromarray(np.asarray(photo)) for photo in (data.astronaut(), data.chelsea(), data.coffee())
+    ]
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for index in range(count):
+            source = sources[index % len(sources)]
+            left, top = rng.uniform(0, source.width / 4), rng.uniform(0, source.height / 4)
+            box = (left, top, left + source.width * 3 / 4, top + source.height * 3 / 4)
+            path = Path(folder) / f"{index}.jpg"
+            source.resize((600, 400), Image.Resampling.BICUBIC, box=box).save(path, quality=90)
+            paths.append(path)
+        yield paths
+
+
+class OpenClipFiles(Dataset[Tensor]):
+    """Files through Pillow and open_clip's own transform."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self.transform = open_clip.image_transform(224, is_train=False)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        with Image.open(self.paths[index]) as image:
+            return cast(Tensor, self.transform(image))
+
+
+def preprocessing_rows(rounds: int) -> list[Row]:
+    """32 uint8 images 512×512 to 224 against both processors of transformers."""
+    images = torch.randint(0, 256, (BATCH, 3, 512, 512), dtype=torch.uint8)
+    listed = list(images)
+    fast, reference = CLIPImageProcessor(), CLIPImageProcessorPil()
+    seconds = medians(
+        {
+            "ours": lambda: preprocess(images, Preprocessing(size=224)),
+            "torchvision": lambda: fast(images=listed, return_tensors="pt"),
+            "pil": lambda: reference(images=listed, return_tensors="pt"),
+        },
+        rounds,
+    )
+    return [
+        Row(
+            "preprocessing / `CLIPImageProcessor` (torchvision)",
+            seconds["ours"] / seconds["torchvision"],
+            0.35,
+        ),
+        Row("preprocessing / `CLIPImageProcessorPil`", seconds["ours"] / seconds["pil"], 0.10),
+    ]
+
+
+def update_rows(tokenizer: CLIPTokenizer, rounds: int) -> list[Row]:
+    """`update` and `forward` on 32 images 512×512 and 32 texts."""
+    images = torch.randint(0, 256, (BATCH, 3, 512, 512), dtype=torch.uint8)
+    listed = list(images)
+    texts = [f"{CAPTION} {index}" for index in range(BATCH)]
+    ready = preprocess(images, Preprocessing(size=224))
+    tokens = tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
+    rows = []
+    for name, shape, turns in (
+        ("tiny CLIP", (2, 64, 2, 32), rounds),
+        ("ViT-B/32", (12, 768, 12, 32), max(rounds // 4, 3)),
+    ):
+        model = random_clip(*shape, tokenizer)
+        encoder = CLIPEncoder(model, tokenizer, name, Preprocessing(size=224))
+        ours = UniSimScore(encoder)
+        theirs = clip_score(model, cast(Any, CLIPProcessor)(CLIPImageProcessor(), tokenizer))
+
+        @torch.no_grad()
+        def bare(model: CLIPModel = model) -> None:
+            model.get_image_features(ready)
+            model.get_text_features(tokens)
+
+        def prepare(encoder: CLIPEncoder = encoder) -> None:
+            preprocess(images, encoder.preprocessing)
+            encoder.tokenize(texts)
+
+        candidates: dict[str, Callable[[], object]] = {
+            "bare": bare,
+            "prepare": prepare,
+            "update": MethodType(lambda metric: metric.update(images, texts), ours),
+            "forward": MethodType(lambda metric: metric(images, texts), ours),
+            "CLIPScore.update": MethodType(lambda metric: metric.update(listed, texts), theirs),
+            "CLIPScore.forward": MethodType(lambda metric: metric(listed, texts), theirs),
+        }
+        seconds = medians(candidates, turns)
+        if name == "tiny CLIP":
+            rows += [
+                Row(f"{name}: `update` / bare encoder passes", seconds["update"] / seconds["bare"], 1.75),
+                Row(
+                    f"{name}: `update` / `CLIPScore.update`",
+                    seconds["update"] / seconds["CLIPScore.update"],
+                    0.5,
+                ),
+                Row(
+                    f"{name}: `forward` / `CLIPScore.forward`",
+                    seconds["forward"] / seconds["CLIPScore.forward"],
+                    0.5,
+                ),
+            ]
+        else:
+            rows += [
+                Row(
+                    f"{name}: (preprocessing + tokenising) / encoding",
+                    seconds["prepare"] / seconds["bare"],
+                    0.01,
+                ),
+                Row(
+                    f"{name}: `update` / `CLIPScore.update`",
+                    seconds["update"] / seconds["CLIPScore.update"],
+                    1.0,
+                ),
+                Row(
+                    f"{name}: `forward` / `CLIPScore.forward`",
+                    seconds["forward"] / seconds["CLIPScore.forward"],
+                    0.5,
+                ),
+            ]
+        rows.append(Row(f"{name}: `forward` / `update`", seconds["forward"] / seconds["update"], 1.05))
+    return rows
+
+
+def file_rows(rounds: int) -> list[Row]:
+    """JPEG files to tensors."""
+    with photos(FILES) as paths:
+        dataset = OpenClipFiles(paths)
+        loader = DataLoader(dataset, batch_size=BATCH, num_workers=2, persistent_workers=True)
+        seconds = medians(
+            {
+                "ours": lambda: preprocess(paths, Preprocessing(size=224, crop="round")),
+                "main thread": lambda: [dataset[index] for index in range(len(dataset))],
+                "persistent workers": lambda: list(loader),
+            },
+            rounds,
+        )
+    main, workers = seconds["main thread"] / seconds["ours"], seconds["persistent workers"] / seconds["ours"]
+    return [
+        Row("JPEG → tensor: speed-up over Pillow + open_clip's transform", main, 4.0, at_least=True),
+        Row("JPEG → tensor: speed-up over a DataLoader of 2 persistent workers", workers, 2.5, at_least=True),
+    ]
+
+
+def growth_rows(tokenizer: CLIPTokenizer, rounds: int) -> list[Row]:
+    """`forward` after 5,000 batches against `forward` of a new metric: states must not grow."""
+    model = random_clip(1, 32, 2, 32, tokenizer)
+    encoder = CLIPEncoder(model, tokenizer, "one layer", Preprocessing(size=224))
+    images = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    old, new = UniSimScore(encoder), UniSimScore(encoder)
+    for _ in range(5000):
+        old.update(images, [CAPTION])
+    seconds = medians(
+        {"old": lambda: old(images, [CAPTION]), "new": lambda: new(images, [CAPTION])}, rounds * 10
+    )
+    return [
+        Row(
+            "`forward` after 5,000 batches / `forward` of a new metric", seconds["old"] / seconds["new"], 1.05
+        )
+    ]
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = ["| ratio of medians | measured | goal | holds |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        sign = "≥" if row.at_least else "≤"
+        holds = "yes" if row.holds else "**no**"
+        lines.append(f"| {row.what} | {row.ratio:.3g} | {sign} {row.goal:g} | {holds} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=20, help="how often every candidate runs")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    warnings.filterwarnings("ignore")
+    tokenizer = cast(CLIPEncoder, load_model("unisim-mini")).tokenizer
+    rows = preprocessing_rows(arguments.rounds)
+    rows += update_rows(tokenizer, arguments.rounds)
+    rows += file_rows(arguments.rounds)
+    rows += growth_rows(tokenizer, arguments.rounds)
+    print(f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {arguments.threads} threads,")
+    print(f"torch {torch.__version__}, {arguments.rounds} rounds\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

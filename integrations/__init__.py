@@ -1,0 +1,1 @@
+"""Plugs for other ecosystems: Hugging Face `evaluate` and diffusers."""

@@ -1,0 +1,117 @@
+"""Two gloo processes with a part of the data each give, bit for bit, what one process gives with all of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from oracle import TEXTS, pixels
+from torch import multiprocessing
+
+from unisim_metrics import UniSimRanking, UniSimScore, load_model
+
+# How many of the six batches the first process gets; the second one gets the others.
+SPLITS = {"even": 3, "uneven": 1, "first empty": 0, "second empty": 6}
+METRICS: dict[str, Callable[[Any], Any]] = {
+    "mean": lambda model: UniSimScore(model, task="image-text"),
+    "none": lambda model: UniSimScore(model, task="image-text", reduction="none"),
+    "none in float64": lambda model: UniSimScore(model, task="image-text", reduction="none").set_dtype(torch.float64),
+    "ranking": lambda model: UniSimRanking(model),
+    "ragged ranking": lambda model: UniSimRanking(model),
+}
+
+
+def batches(kind: str) -> list[tuple[Any, ...]]:
+    """Six batches of different sizes."""
+    images = pixels(48, size=32)
+    if "ranking" not in kind:
+        return [(batch, TEXTS[: len(batch)]) for batch in images.split([2, 3, 1, 4, 2, 5] + [31])][:6]
+    groups = images[:36].view(6, 2, 3, *images.shape[1:])
+    choices = [[step % 3, (step + 1) % 3] for step in range(6)]
+    if kind == "ranking":
+        return [(group, TEXTS[:2], choice) for group, choice in zip(groups, choices, strict=True)]
+    larger = [[list(images[36 : 38 + step]), list(group[1])] for step, group in enumerate(groups)]
+    return [(group, TEXTS[:2], [0, 1] if step % 2 else None) for step, group in enumerate(larger)]
+
+
+def run(rank: int, port: int, directory: str, output: str) -> None:
+    """One of the two processes: every metric on every split, and what it computed to a file."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2, timeout=timedelta(seconds=120)
+    )
+    model = load_model(Path(directory))
+    results: dict[str, Any] = {"signature": UniSimScore(model).signature}
+    for split, first in SPLITS.items():
+        for kind, build in METRICS.items():
+            metric = build(model)
+            mine = batches(kind)[:first] if rank == 0 else batches(kind)[first:]
+            for batch in mine:
+                metric.update(*batch)
+            results[f"{split}/{kind}"] = metric.compute()
+            # Computing together must leave each process its own part, to go on with.
+            alone = build(model)
+            alone.sync_on_compute = alone._to_sync = metric._to_sync = False
+            for batch in mine:
+                alone.update(*batch)
+            metric._computed = None
+            results[f"{split}/{kind}/own"] = same(metric.compute(), alone.compute())
+    together = UniSimScore(model, dist_sync_on_step=True)
+    results["step"] = [together(*batch) for batch in batches("mean")[rank::2]]
+    torch.save(results, f"{output}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def same(first: Any, second: Any) -> bool:
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    return first.dtype == second.dtype and first.shape == second.shape and bool(
+        ((first == second) | (first.isnan() & second.isnan())).all()
+    )
+
+
+@pytest.fixture(scope="module")
+def processes(tiny_clip_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of the two processes computed."""
+    output = tmp_path_factory.mktemp("processes")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    multiprocessing.spawn(run, args=(port, str(tiny_clip_dir), str(output)), nprocs=2)
+    return [torch.load(output / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_clip_dir: Path) -> Any:
+    return load_model(tiny_clip_dir)
+
+
+@pytest.mark.parametrize("kind", METRICS)
+@pytest.mark.parametrize("split", SPLITS)
+def test_two_processes_give_the_result_of_one(processes: Any, model: Any, split: str, kind: str) -> None:
+    metric = METRICS[kind](model)
+    for batch in batches(kind):
+        metric.update(*batch)
+    for results in processes:
+        assert same(results[f"{split}/{kind}"], metric.compute())
+        assert results[f"{split}/{kind}/own"]
+
+
+def test_values_of_single_steps_are_shared_on_request(processes: Any, model: Any) -> None:
+    for step in range(3):
+        expected = UniSimScore(model)
+        for batch in batches("mean")[2 * step : 2 * step + 2]:
+            expected.update(*batch)
+        for results in processes:
+            assert same(results["step"][step], expected.compute())
+
+
+def test_processes_with_the_same_weights_sign_the_same(processes: Any, model: Any) -> None:
+    assert [results["signature"] for results in processes] == [UniSimScore(model).signature] * 2

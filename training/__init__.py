@@ -1,0 +1,1 @@
+"""Training: objectives, data and recipes behind the published checkpoints."""

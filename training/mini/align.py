@@ -1,0 +1,99 @@
+"""Stage 1: the text tower and a linear map of the teacher's embedding meet by contrast."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import trange
+from transformers import CLIPModel, CLIPTokenizer
+from unisim_metrics.training.mini import photos
+from unisim_metrics.training.mini.recipe import Recipe
+from unisim_metrics.training.mini.student import text_embeddings, tokenize
+from unisim_metrics.training.mini.views import Views
+from unisim_metrics.training.schedule import Schedule, optimizer_with_schedule
+
+log = logging.getLogger(__name__)
+CLASS_TEMPLATES = ("a photo of a {}", "a close-up of a {}", "a {}", "there is a {} in the photo")
+
+
+class Captions:
+    """Views with a text each: the captions of Flickr8k, the class names of Tiny-ImageNet."""
+
+    def __init__(self, root: Path, views: Views) -> None:
+        self.texts: list[list[str]] = []
+        self.rows: list[list[int]] = []
+        self.labels: list[str] = []
+        for path, captions in photos.flickr8k_captions(root, "train").items():
+            self._add(path.relative_to(root), captions, views, label=str(path))
+        self.captioned = len(self.texts)
+        for path, label in photos.tiny_imagenet_labels(root).items():
+            self._add(path.relative_to(root), [text.format(label) for text in CLASS_TEMPLATES], views, label)
+
+    def _add(self, path: Path, texts: list[str], views: Views, label: str) -> None:
+        self.texts.append(texts)
+        self.rows.append(views.rows_of[str(path)])
+        self.labels.append(label)
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str], Tensor]:
+        """Draw `count` view-text pairs, two thirds of them captions.
+
+        Returns:
+            Rows of the views, their texts and a bool matrix `[count, count]` of who may match whom.
+        """
+        captions = rng.choice(self.captioned, size=count - count // 3, replace=False)
+        classes = rng.choice(np.arange(self.captioned, len(self.texts)), size=count // 3, replace=False)
+        chosen = np.concatenate([captions, classes])
+        rows = np.array([rng.choice(self.rows[i]) for i in chosen])
+        texts = [str(rng.choice(self.texts[i])) for i in chosen]
+        labels = np.unique([self.labels[i] for i in chosen], return_inverse=True)[1]
+        return rows, texts, torch.from_numpy(labels[:, None] == labels[None, :])
+
+
+def contrastive_loss(images: Tensor, texts: Tensor, matches: Tensor, temperature: float) -> Tensor:
+    """Symmetric InfoNCE with several right answers: unit-length `[N, D]` twice, bool `[N, N]`."""
+    logits = images @ texts.T / temperature
+    target = matches / matches.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def align(
+    model: CLIPModel, tokenizer: CLIPTokenizer, views: Views, captions: Captions, recipe: Recipe
+) -> Tensor:
+    """Train the text tower of `model` in place.
+
+    Returns:
+        The teacher's aligned embedding of every view, unit length, `[N, D]`.
+    """
+    settings = recipe.align
+    rng = np.random.default_rng(recipe.seed)
+    features = F.normalize(views.pooled, dim=-1)
+    image_map = nn.Linear(features.shape[1], recipe.projection_dim, bias=False)
+    nn.init.orthogonal_(image_map.weight)
+    modules = nn.ModuleList([image_map, model.text_model, model.text_projection])
+    optimizer, schedule = optimizer_with_schedule(
+        modules,
+        Schedule(settings.learning_rate, settings.weight_decay, settings.warmup_steps, settings.steps),
+    )
+    for step in (bar := trange(settings.steps, desc="align", mininterval=20)):
+        rows, texts, matches = captions.draw(settings.batch_size, rng)
+        teacher = features[rows]
+        images = F.normalize(image_map(teacher), dim=-1)
+        contrast = contrastive_loss(
+            images, text_embeddings(model, tokenize(tokenizer, texts)), matches, settings.temperature
+        )
+        relation = F.mse_loss(images @ images.T, teacher @ teacher.T)
+        loss = contrast + settings.relation_weight * relation
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 25 == 0:
+            bar.set_postfix(contrast=contrast.item(), relation=relation.item())
+            log.info("align step %d contrast %.4f relation %.4f", step, contrast, relation)
+    with torch.no_grad():
+        return F.normalize(image_map(features), dim=-1)

@@ -1,0 +1,256 @@
+"""What both metrics share: the backbone they hold but never save, their settings, their signature."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.utilities.prints import rank_zero_warn
+
+from unisim_metrics.functional.compare import Embedder
+from unisim_metrics.functional.unisim import ModelLike
+from unisim_metrics.models import PerceptualModel, load_model
+from unisim_metrics.prompts import Prompts, check_prompts
+from unisim_metrics.sharing import FeatureNetwork, Hidden, SharedEmbedder
+from unisim_metrics.signature import signature
+from unisim_metrics.tasks import TASKS, Method, Task, check_method, check_task, resolve_task
+
+BUNDLED = "unisim-mini"
+# One sixteen-bit piece of the fingerprint each: small enough to differ under `torch.allclose`.
+_FINGERPRINT_PIECES = 4
+
+
+class Backbone:
+    """Holds a model outside the module tree of a metric.
+
+    A copy shares the model. A pickle carries its name, where it came by name, and the weights are read
+    again (and checked) when they are first needed; a model that came as an object travels whole.
+    """
+
+    def __init__(self, model_name_or_path: ModelLike) -> None:
+        self.source: str | os.PathLike[str] | None = None
+        self.expected_hash: str | None = None
+        if isinstance(model_name_or_path, (str, os.PathLike)):
+            self.source = model_name_or_path
+        self._model: PerceptualModel | None = load_model(model_name_or_path)
+
+    @property
+    def model(self) -> PerceptualModel:
+        """The model, read again after unpickling."""
+        if self._model is None:
+            model = load_model(cast(str, self.source))
+            if model.weights_hash() != self.expected_hash:
+                raise ValueError(
+                    f"Model {str(self.source)!r} has other weights than when the metric was pickled:"
+                    f" expected {self.expected_hash}, but got {model.weights_hash()}."
+                )
+            self._model = model
+        return self._model
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.source is None:
+            return self.__dict__
+        expected = self.expected_hash if self._model is None else self._model.weights_hash()
+        return {"source": self.source, "expected_hash": expected, "_model": None}
+
+
+class UniSimMetric(Metric):
+    """Base of the metrics: model, task, method and prompts; not to be used by itself."""
+
+    is_differentiable: bool = False
+    higher_is_better: bool = True
+    full_state_update: bool = False
+    feature_network: ClassVar[str] = "network"
+    # How `update` names its inputs, for error texts.
+    argument_names: ClassVar[tuple[str, str]] = ("preds", "target")
+
+    task_index: Tensor
+    fingerprint: Tensor
+
+    def __init__(
+        self,
+        model_name_or_path: ModelLike,
+        task: Task | None,
+        method: Method,
+        prompts: Prompts | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.task = check_task(task)
+        self.method = check_method(method)
+        self.prompts = check_prompts(prompts)
+        self._shared_network = Hidden()
+        self._backbone = Backbone(model_name_or_path)
+        if model_name_or_path == BUNDLED:
+            _warn_bundled()
+        # Which task was scored, and by which model: states, so that they reach every process and every
+        # member of a compute group, and so that metrics of different models never share a group.
+        self.add_state("task_index", default=torch.tensor(-1), dist_reduce_fx="max")
+        self.add_state(
+            "fingerprint", default=torch.zeros(_FINGERPRINT_PIECES, dtype=torch.long), dist_reduce_fx="max"
+        )
+
+    @property
+    def model(self) -> PerceptualModel:
+        """The model that scores."""
+        return self._backbone.model
+
+    @property
+    def network(self) -> nn.Module:
+        """What `FeatureShare` shares: the model as a module, or the cache put in its place."""
+        return self._shared_network[0] if self._shared_network else FeatureNetwork(self.model)
+
+    @property
+    def signature(self) -> str:
+        """What makes the scores: model and weights, task, prompts, preprocessing, version."""
+        index = int(self.task_index)
+        return signature(self.model, TASKS[index] if index >= 0 else self.task, self.method, self.prompts)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A module set under this name would enter the module tree, and its weights every checkpoint.
+        if name == "network":
+            self._share(value)
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Update with a batch and return its value; bad input leaves the metric as it was."""
+        # `forward` resets before it updates: the task of the batches before is known only here.
+        bound = self._update_signature.bind(*args, **kwargs).arguments
+        self._resolve(*(bound.get(name) for name in self.argument_names))
+        before = self._snapshot()
+        try:
+            return super().forward(*args, **kwargs)
+        except BaseException:
+            self._restore(before)
+            raise
+
+    def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., None]:
+        wrapped = super()._wrap_update(update)
+
+        @functools.wraps(update)
+        def update_or_leave(*args: Any, **kwargs: Any) -> None:
+            before = self._snapshot()
+            try:
+                wrapped(*args, **kwargs)
+            except BaseException:
+                self._restore(before)
+                raise
+
+        return update_or_leave
+
+    def _snapshot(self) -> dict[str, Any]:
+        # States are replaced, never written in place (lists are appended to), so that a shallow copy holds.
+        flags = ["_enable_grad", "_to_sync", "_should_unsync", "_is_synced", "compute_on_cpu"]
+        names = [*self._defaults, "_update_count", "_computed", "_cache", "_forward_cache", *flags]
+        values = {name: getattr(self, name) for name in names}
+        return {name: list(value) if isinstance(value, list) else value for name, value in values.items()}
+
+    def _restore(self, snapshot: dict[str, Any]) -> None:
+        for name, value in snapshot.items():
+            setattr(self, name, value)
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        # Lists are replaced rather than cleared: members of a compute group may hold the same one.
+        for name, default in self._defaults.items():
+            if isinstance(default, list):
+                setattr(self, name, [])
+        super().reset()
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the state of another metric, whose scores must have been made in the same way.
+
+        Args:
+            incoming_state: A metric of this class, or its `metric_state`.
+
+        Raises:
+            ValueError: If the other metric scored another task, or by another model, method or prompts.
+        """
+        state: Any = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
+        theirs, ours = state.get("fingerprint", self.fingerprint), self.fingerprint
+        if bool(theirs.any()) and bool(ours.any()) and not torch.equal(theirs.to(ours.device), ours):
+            raise ValueError(
+                "Argument `incoming_state` must hold scores of the same task, model, method and prompts as this"
+                f" metric ({self.signature}), but got those of others."
+            )
+        super().merge_state(incoming_state)
+        self._update_count += incoming_state._update_count if isinstance(incoming_state, Metric) else 1
+        self._computed = None
+
+    def _apply(self, fn: Callable[..., Any], exclude_state: Any = "") -> nn.Module:
+        @functools.wraps(fn)  # torchmetrics tells conversions by the name of the function
+        def keep_precision(tensor: Tensor) -> Tensor:
+            moved = cast(Tensor, fn(tensor))
+            if moved.dtype == tensor.dtype:
+                return moved
+            if tensor.is_floating_point():  # scores are float32, or float64 where asked for
+                return tensor.to(
+                    moved.device, torch.float64 if moved.dtype == torch.float64 else torch.float32
+                )
+            return tensor.to(moved.device)
+
+        before = self.device
+        this = super()._apply(keep_precision, exclude_state)
+        if self.device != before:
+            self.model.to(self.device)
+        return this
+
+    def _share(self, network: nn.Module) -> None:
+        """Take what `FeatureShare` puts in the model's place, if it is of the same model."""
+        shared = getattr(network, "network", network)
+        own = FeatureNetwork(self.model)
+        if isinstance(shared, FeatureNetwork) and shared.identity != own.identity:
+            raise ValueError(
+                "Metrics in a `FeatureShare` must have the same model, weights and input,"
+                f" but got {shared.identity} and {own.identity}."
+            )
+        self._shared_network = Hidden([network])
+
+    def _resolve(self, first: Any, second: Any) -> Task:
+        """The task of a batch, which must be that of the batches before."""
+        task = resolve_task(self.task, first, second, self.argument_names)
+        index = int(self.task_index)
+        if index >= 0 and TASKS[index] != task:
+            raise ValueError(
+                f"Argument `task` was inferred as {TASKS[index]!r} from earlier batches, but this batch is {task!r}."
+                f" Use one metric a task, or `reset()`."
+            )
+        return task
+
+    def _prepare(self, scores: Tensor, count: int) -> Tensor:
+        """Scores of `count` samples as the states keep them; a model's overflow must not pass for a score."""
+        if int(scores.isfinite().sum()) != count:
+            raise ValueError(
+                f"Model {self.model.name!r} gave scores that are not finite: load it with `dtype=torch.float32`."
+            )
+        return scores.detach().to(self.device, self.dtype)
+
+    def _embedder(self) -> PerceptualModel | Embedder:
+        return SharedEmbedder(self._shared_network[0]) if self._shared_network else self.model
+
+    def _mark(self, task: Task) -> None:
+        """Write down task and model in the states."""
+        text = f"{self.model.weights_hash()}{self.model.input_tag}{task}{self.method}{self.prompts}"
+        digest = hashlib.sha256(text.encode()).digest()
+        pieces = [int.from_bytes(digest[2 * i : 2 * i + 2], "big") for i in range(_FINGERPRINT_PIECES)]
+        self.fingerprint = torch.tensor(pieces, device=self.device)
+        self.task_index = torch.tensor(TASKS.index(task), device=self.device)
+
+
+@functools.cache
+def _warn_bundled() -> None:
+    rank_zero_warn(
+        "The bundled model `unisim-mini` is small: right for trying, testing and watching a training run. For scores to"
+        " publish choose a full-size model, for example `unisim-vit-l-14` (see `unisim_metrics.list_models()`).",
+        UserWarning,
+    )

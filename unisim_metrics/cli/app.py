@@ -1,0 +1,71 @@
+"""The `unisim` program: its commands, and how errors end it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from unisim_metrics.cli import convert, demo, models, rank, score
+from unisim_metrics.cli.output import print_error
+from unisim_metrics.version import __version__
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class Program(TyperGroup):
+    """Commands whose errors become one line on stderr and an exit status, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; wrong arguments end with 2, what the world denies (files, network) with 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (OSError, ImportError) as error:
+            print_error(str(error))
+            raise typer.Exit(EXIT_FAILED) from error
+        except ValueError as error:
+            print_error(str(error))
+            raise typer.Exit(EXIT_USAGE) from error
+
+
+app = typer.Typer(
+    cls=Program,
+    help="UniSim: one perceptual similarity metric for images and text. Scores are higher for closer.",
+    epilog="Exit status: 0 all done, 1 something could not be read or reached, 2 wrong usage.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"unisim-metrics {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+app.command("score")(score.score)
+app.command("rank")(rank.rank)
+app.command("models")(models.models)
+app.command("convert")(convert.convert)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the program."""
+    app(prog_name="unisim")

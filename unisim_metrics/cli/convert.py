@@ -1,0 +1,37 @@
+"""`unisim convert`: a checkpoint as a directory that others can load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unisim_metrics.cli.output import print_note
+
+
+def convert(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="An authors' .pt file, an adapter directory, a full model's directory.")
+    ],
+    directory: Annotated[Path, typer.Argument(help="The new directory to write.")],
+    base: Annotated[
+        str | None,
+        typer.Option(help="The CLIP model it was trained from: a directory or Hub id. Found if left out."),
+    ] = None,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Write full weights, not a PEFT adapter on the base.")
+    ] = False,
+    base_name: Annotated[
+        str | None,
+        typer.Option(help="What the adapter calls its base: name the Hub id before you share it."),
+    ] = None,
+) -> None:
+    """Convert a checkpoint to a PEFT adapter directory, or with --merged to a full model directory.
+
+    [bold]unisim convert epoch_1.pt adapter/[/]  ·  [bold]unisim convert epoch_1.pt model/ --merged[/]
+    """
+    from unisim_metrics.models import convert as convert_checkpoint
+
+    written = convert_checkpoint(checkpoint, directory, base=base, merged=merged, base_name=base_name)
+    print_note(f"Wrote {written}")

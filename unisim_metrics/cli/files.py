@@ -1,0 +1,130 @@
+"""A model that takes files: each is read once, in threads, and one that cannot be read spoils no other."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unisim_metrics import functional
+from unisim_metrics.errors import ImageReadError
+from unisim_metrics.images import load_image
+from unisim_metrics.models import PerceptualModel
+from unisim_metrics.prompts import Prompts
+from unisim_metrics.tasks import Method, Task
+
+_READERS = 2
+# Batches that are decoded ahead of the one that is encoded.
+_AHEAD = 2
+
+
+class FileModel:
+    """A model over the embeddings of files, which `encode` makes; a `PerceptualModel` itself.
+
+    Attributes:
+        model: The model that encodes.
+        unreadable: Why files could not be read, by file.
+    """
+
+    def __init__(self, model: PerceptualModel, batch_size: int) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.name = model.name
+        self.unreadable: dict[Path, str] = {}
+        self._images: dict[Path, Tensor] = {}
+        self._texts: dict[str, Tensor] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    @property
+    def input_tag(self) -> str:
+        """How images are prepared, for the signature."""
+        return self.model.input_tag
+
+    def weights_hash(self) -> str:
+        """SHA-256, in hex, of the weights."""
+        return self.model.weights_hash()
+
+    def to(self, device: torch.device | str) -> FileModel:
+        """Move the weights and return the model itself."""
+        self.model.to(device)
+        return self
+
+    @torch.no_grad()
+    def encode(
+        self, items: Iterable[Path | str], advance: Callable[[int], object] = lambda count: None
+    ) -> None:
+        """Embed files (`Path`) and texts (`str`) that are not known yet, in batches.
+
+        Args:
+            items: Files and texts, any of them several times.
+            advance: Is called with the number of files done, batch by batch.
+        """
+        new = [item for item in dict.fromkeys(items) if item not in self._images and item not in self._texts]
+        texts = [item for item in new if isinstance(item, str)]
+        for start in range(0, len(texts), self.batch_size):
+            part = texts[start : start + self.batch_size]
+            self._texts.update(zip(part, self.model.embed_texts(part).cpu(), strict=True))
+        for batch in self._read([item for item in new if isinstance(item, Path)]):
+            images = {path: image for path, image in batch.items() if image is not None}
+            if images:
+                self._images.update(
+                    zip(images, self.model.embed_images(list(images.values())).cpu(), strict=True)
+                )
+            advance(len(batch))
+
+    def is_readable(self, *items: Path | str | None) -> bool:
+        """Whether none of the items is a file that could not be read."""
+        return self.unreadable.keys().isdisjoint(items)
+
+    def embed_images(self, images: Any) -> Tensor:
+        """Look up the embeddings `[N, D]` of readable files that `encode` has seen."""
+        return torch.stack([self._images[path] for path in images])
+
+    def embed_texts(self, texts: str | Sequence[str]) -> Tensor:
+        """Embed texts `[N, D]`, those that `encode` has not seen as well."""
+        texts = [texts] if isinstance(texts, str) else texts
+        self.encode(texts)
+        return torch.stack([self._texts[text] for text in texts])
+
+    def compare(
+        self,
+        references: Any,
+        alternatives: Any,
+        task: Task | None = None,
+        method: Method = "naive",
+        prompts: Prompts | None = None,
+    ) -> Tensor:
+        """Score `N` alternatives against each of `B` references, `[B, N]`."""
+        return functional.compare(self, references, alternatives, task, method, prompts)
+
+    def _read(self, paths: Sequence[Path]) -> Iterator[dict[Path, Tensor | None]]:
+        """Decode files ahead of their use, batch by batch; None stands for one that could not be read."""
+        left = iter(paths)
+        with ThreadPoolExecutor(_READERS) as pool:
+            ahead: deque[tuple[Path, Future[Tensor]]] = deque()
+
+            def fill(count: int) -> None:
+                ahead.extend((path, pool.submit(load_image, path)) for path in islice(left, count))
+
+            fill(_AHEAD * self.batch_size)
+            while ahead:
+                batch: dict[Path, Tensor | None] = {}
+                for _ in range(min(self.batch_size, len(ahead))):
+                    path, future = ahead.popleft()
+                    try:
+                        batch[path] = future.result()
+                    except ImageReadError as error:
+                        self.unreadable[path] = str(error)
+                        batch[path] = None
+                fill(self.batch_size)
+                yield batch

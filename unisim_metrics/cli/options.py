@@ -1,0 +1,66 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SCORING = "Scoring"
+_OUTPUT = "Output"
+
+TextOption = Annotated[
+    str | None, typer.Option("--text", "-t", help="A text that every image is held against.")
+]
+ReferenceOption = Annotated[
+    Path | None, typer.Option("--reference", "-r", help="An image that every candidate is held against.")
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What is judged: image-image, image-text, caption, quality, brightness, colorfulness, contrast,"
+        " sharpness, odd-one-out (rank only). Inferred from what is given, quality from images alone.",
+        rich_help_panel=_SCORING,
+    ),
+]
+MethodOption = Annotated[
+    str,
+    typer.Option(help="How quality and attributes are scored: naive or clip-iqa.", rich_help_panel=_SCORING),
+]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="A name (see `unisim models`), a directory, a Hub id.", rich_help_panel=_SCORING
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="Where the model runs; cuda if there is one.", rich_help_panel=_SCORING)
+]
+BatchSizeOption = Annotated[
+    int, typer.Option(min=1, help="Images that are encoded together.", rich_help_panel=_SCORING)
+]
+ResampleOption = Annotated[
+    str,
+    typer.Option(
+        help="Resizing: bicubic (quick, within a grey level of PIL) or pil (bit-exact).",
+        rich_help_panel=_SCORING,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, not a table.", rich_help_panel=_OUTPUT)]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, not a table.", rich_help_panel=_OUTPUT)]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Write the result to this .json or .csv file.", rich_help_panel=_OUTPUT
+    ),
+]
+FigureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-figure", help="Draw the ranked candidates into this picture.", rich_help_panel=_OUTPUT
+    ),
+]
+
+DEFAULT_MODEL = "unisim-mini"
+DEFAULT_BATCH_SIZE = 32

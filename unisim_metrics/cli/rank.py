@@ -1,0 +1,206 @@
+"""`unisim rank`: which candidate is closest, or which generator wins over many prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unisim_metrics.cli import figure
+from unisim_metrics.cli import options as opt
+from unisim_metrics.cli.inputs import Pair, find_images, match_generators, read_prompts
+from unisim_metrics.cli.output import Output, Result
+from unisim_metrics.cli.score import describe
+from unisim_metrics.cli.scoring import Scoring
+
+if TYPE_CHECKING:
+    from unisim_metrics.cli.files import FileModel
+    from unisim_metrics.tasks import Method, Task
+
+
+def rank(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Candidates: images, folders, globs; with --prompts a folder a generator.",
+        ),
+    ] = None,
+    text: opt.TextOption = None,
+    reference: opt.ReferenceOption = None,
+    captions: Annotated[
+        list[str] | None,
+        typer.Option("--caption", help="A candidate text for the image --reference; give it several times."),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Compare generators: a text file with a prompt a line (the n-th image of each folder belongs to the"
+            " n-th prompt), or a CSV, TSV or JSONL with columns text and name (the stem of the images)."
+        ),
+    ] = None,
+    task: opt.TaskOption = None,
+    method: opt.MethodOption = "naive",
+    model: opt.ModelOption = opt.DEFAULT_MODEL,
+    device: opt.DeviceOption = None,
+    batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
+    resample: opt.ResampleOption = "bicubic",
+    as_json: opt.JsonOption = False,
+    as_csv: opt.CsvOption = False,
+    output: opt.OutputOption = None,
+    save_figure: opt.FigureOption = None,
+) -> None:
+    """Rank candidates for a text or an image, by quality, or generators over many prompts.
+
+    [bold]unisim rank *.png --text "a red fox"[/]  ·  [bold]unisim rank a.png b.png --reference original.png[/]  ·
+    [bold]unisim rank model-a/ model-b/ --prompts prompts.txt[/]
+    """
+    scoring = Scoring(model, task, method, device, batch_size, resample)
+    destination = Output(as_json, as_csv, output)
+    destination.check()
+    figure.check(save_figure)
+    checked, checked_method = scoring.check()
+    if text is not None and reference is not None:
+        raise ValueError("Options --text and --reference must not be given together.")
+    if prompts is not None:
+        if text is not None or reference is not None or captions:
+            raise ValueError("Option --prompts must not come with --text, --reference or --caption.")
+        folders = [Path(argument) for argument in inputs or []]
+        rank_generators(folders, prompts, scoring, destination, save_figure)
+        return
+    pairs = _candidates(inputs, text, reference, captions)
+    file_model = scoring.encode(
+        item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None
+    )
+    kept = [pair for pair in pairs if file_model.is_readable(pair.candidate, pair.reference)]
+    if len(kept) < 2:
+        reasons = "; ".join(file_model.unreadable.values())
+        raise OSError(f"At least two candidates must be readable, but {len(kept)} are. {reasons}")
+    scores, ranks, signature = rank_candidates(file_model, kept, checked, checked_method)
+    order = sorted(range(len(kept)), key=lambda index: -scores[index])
+    title = "The odd one out" if checked == "odd-one-out" else describe(kept, text, reference, checked)
+    destination.write(
+        Result(
+            [
+                {"rank": ranks[index], "score": scores[index], "candidate": str(kept[index].candidate)}
+                for index in order
+            ],
+            title=title,
+            signature=signature,
+            unreadable=file_model.unreadable,
+        )
+    )
+    if save_figure is not None:
+        figure.save_ranking(
+            save_figure, [(kept[index], scores[index]) for index in order], title, signature, reference
+        )
+    if file_model.unreadable:
+        raise typer.Exit(1)
+
+
+def _candidates(
+    inputs: Sequence[str] | None, text: str | None, reference: Path | None, captions: Sequence[str] | None
+) -> list[Pair]:
+    if captions:
+        if inputs or reference is None:
+            raise ValueError(
+                "Option --caption must come with --reference (an image) and without other candidates."
+            )
+        pairs = [Pair(caption, reference) for caption in captions]
+    else:
+        if not inputs:
+            raise ValueError("Candidates must be given: images, folders or globs, or --caption texts.")
+        pairs = [Pair(path, text if text is not None else reference) for path in find_images(inputs)]
+    if len(pairs) < 2:
+        raise ValueError(f"At least two candidates must be given, but got {len(pairs)}.")
+    return pairs
+
+
+def rank_candidates(
+    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method
+) -> tuple[list[float], list[float], str]:
+    """Return scores, ranks (1 is best, ties share their mean) and signature of candidates for one reference."""
+    from unisim_metrics.functional import rank as rank_scores
+    from unisim_metrics.functional import unisim_rank
+    from unisim_metrics.signature import signature
+    from unisim_metrics.tasks import resolve_task
+
+    candidates = [[pair.candidate for pair in pairs]]
+    references = None if pairs[0].reference is None else [pairs[0].reference]
+    resolved = resolve_task(task, candidates, references, names=("candidates", "references"))
+    scores = unisim_rank(candidates, references, model, task=resolved, method=method)
+    ranks = rank_scores(scores)[0].tolist()
+    return (
+        scores[0].tolist(),
+        [int(value) if value % 1 == 0 else value for value in ranks],
+        signature(model, resolved, method),
+    )
+
+
+def rank_generators(
+    folders: Sequence[Path],
+    prompts_file: Path,
+    scoring: Scoring,
+    destination: Output,
+    save_figure: Path | None,
+) -> None:
+    """Compare generators, a folder each, over prompts; a prompt with an unreadable image is left out.
+
+    Raises:
+        ValueError: If there are fewer than two folders, or images and prompts do not match.
+        OSError: If no prompt is left.
+    """
+    from unisim_metrics.metrics import UniSimRanking
+
+    if len(folders) < 2 or not all(folder.is_dir() for folder in folders):
+        given = ", ".join(map(str, folders))
+        raise ValueError(
+            f"With --prompts at least two folders must be given, one a generator, but got {given or 'none'}."
+        )
+    task, method = scoring.check()
+    prompts = read_prompts(prompts_file)
+    groups = match_generators(folders, prompts)
+    model = scoring.encode(
+        [*(prompt.text for prompt in prompts), *(path for group in groups for path in group)]
+    )
+    kept = [
+        (group, prompt.text)
+        for group, prompt in zip(groups, prompts, strict=True)
+        if model.is_readable(*group)
+    ]
+    if not kept:
+        raise OSError(
+            f"No prompt has a readable image of every generator. {'; '.join(model.unreadable.values())}"
+        )
+    ranking = UniSimRanking(model, task=task, method=method, max_alternatives=len(folders))
+    references = None if task not in (None, "image-text") else [text for _, text in kept]
+    ranking.update([group for group, _ in kept], references)
+    values = {name: value.tolist() for name, value in ranking.compute().items()}
+    names = _names(folders)
+    rows: list[dict[str, Any]] = [
+        {"generator": name, "win rate": values["win_rate"][index], "mean rank": values["mean_rank"][index]}
+        | {f"beats {other}": values["win_matrix"][index][column] for column, other in enumerate(names)}
+        for index, name in enumerate(names)
+    ]
+    rows.sort(key=lambda row: -row["win rate"])
+    destination.write(
+        Result(
+            rows,
+            title=f"{len(folders)} generators over {len(kept)} prompts",
+            signature=ranking.signature,
+            summary={"prompts": len(kept), "left out": len(prompts) - len(kept)},
+            unreadable=model.unreadable,
+        )
+    )
+    if save_figure is not None:
+        figure.save_generators(save_figure, rows, f"Win rate over {len(kept)} prompts", ranking.signature)
+    if model.unreadable:
+        raise typer.Exit(1)
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The shortest names that tell the folders apart."""
+    short = [folder.resolve().name for folder in folders]
+    return short if len(set(short)) == len(short) else [str(folder) for folder in folders]

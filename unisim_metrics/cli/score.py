@@ -1,0 +1,128 @@
+"""`unisim score`: one score for every image, or for every pair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unisim_metrics.cli import figure
+from unisim_metrics.cli import options as opt
+from unisim_metrics.cli.inputs import Pair, find_images, is_table, read_pairs
+from unisim_metrics.cli.output import Output, Result
+from unisim_metrics.cli.scoring import Scoring
+
+if TYPE_CHECKING:
+    from unisim_metrics.cli.files import FileModel
+    from unisim_metrics.tasks import Method, Task
+
+
+def score(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Images, folders, globs, or one CSV, TSV or JSONL of pairs: columns image and text, image and"
+            " reference, or caption and reference; paths are relative to the table.",
+        ),
+    ],
+    text: opt.TextOption = None,
+    reference: opt.ReferenceOption = None,
+    task: opt.TaskOption = None,
+    method: opt.MethodOption = "naive",
+    model: opt.ModelOption = opt.DEFAULT_MODEL,
+    device: opt.DeviceOption = None,
+    batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
+    resample: opt.ResampleOption = "bicubic",
+    as_json: opt.JsonOption = False,
+    as_csv: opt.CsvOption = False,
+    output: opt.OutputOption = None,
+    save_figure: opt.FigureOption = None,
+) -> None:
+    """Score images: by quality, against a text or an image, or pair by pair.
+
+    [bold]unisim score photo.jpg[/] (quality)  ·  [bold]unisim score out/ --text "a red fox"[/]  ·
+    [bold]unisim score pairs.csv --json[/]
+    """
+    scoring = Scoring(model, task, method, device, batch_size, resample)
+    destination = Output(as_json, as_csv, output)
+    destination.check()
+    figure.check(save_figure)
+    checked, checked_method = scoring.check()
+    pairs = find_pairs(inputs, text, reference, checked)
+    file_model = scoring.encode(
+        item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None
+    )
+    readable = [pair for pair in pairs if file_model.is_readable(pair.candidate, pair.reference)]
+    if not readable:
+        raise OSError(f"Nothing could be read. {' '.join(file_model.unreadable.values())}")
+    values, signature = score_pairs(file_model, readable, checked, checked_method)
+    scores = dict(zip(readable, values, strict=True))
+    title = describe(pairs, text, reference, checked)
+    destination.write(
+        Result(
+            [pair.columns() | {"score": scores.get(pair, math.nan)} for pair in pairs],
+            title=title,
+            signature=signature,
+            summary={"mean": sum(values) / len(values), "count": len(values)},
+            unreadable=file_model.unreadable,
+            constant=frozenset() if text is None and reference is None else frozenset(("text", "reference")),
+        )
+    )
+    if save_figure is not None:
+        ranked = sorted(zip(readable, values, strict=True), key=lambda item: -item[1])
+        figure.save_ranking(save_figure, ranked, title, signature, reference)
+    if file_model.unreadable:
+        raise typer.Exit(1)
+
+
+def find_pairs(
+    inputs: Sequence[str], text: str | None, reference: Path | None, task: Task | None
+) -> list[Pair]:
+    """Return what is to be scored, from the arguments.
+
+    Raises:
+        ValueError: If the arguments contradict each other.
+    """
+    if text is not None and reference is not None:
+        raise ValueError("Options --text and --reference must not be given together.")
+    tables = [argument for argument in inputs if is_table(argument)]
+    if not tables:
+        target = text if text is not None else reference
+        return [Pair(path, target) for path in find_images(inputs)]
+    if len(inputs) > 1:
+        raise ValueError(f"A table of pairs must come alone, but got {len(inputs)} inputs.")
+    pairs = read_pairs(Path(tables[0]), task)
+    if text is None and reference is None:
+        return pairs
+    if any(pair.reference is not None for pair in pairs):
+        raise ValueError(
+            "Options --text and --reference must come with images alone, but the table holds pairs."
+        )
+    return [Pair(pair.candidate, text if text is not None else reference) for pair in pairs]
+
+
+def score_pairs(
+    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method
+) -> tuple[list[float], str]:
+    """Return the scores of readable pairs and their signature."""
+    from unisim_metrics.metrics import UniSimScore
+
+    metric = UniSimScore(model, task=task, method=method, reduction="none")
+    references = [pair.reference for pair in pairs]
+    metric.update([pair.candidate for pair in pairs], None if references[0] is None else references)
+    return metric.compute().tolist(), metric.signature
+
+
+def describe(pairs: Sequence[Pair], text: str | None, reference: Path | None, task: str | None) -> str:
+    """Return a heading that says what is judged."""
+    if text is not None:
+        return f"Similarity to “{text}”"
+    if reference is not None:
+        return f"Similarity to {reference}"
+    if pairs[0].reference is not None:
+        return "Similarity of pairs"
+    return f"Images by {task or 'quality'}"

@@ -1,0 +1,88 @@
+"""From options to a loaded model and encoded files, with a progress bar."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+from unisim_metrics.cli.options import DEFAULT_MODEL
+from unisim_metrics.cli.output import errors, print_note, print_warning
+
+if TYPE_CHECKING:
+    from unisim_metrics.cli.files import FileModel
+    from unisim_metrics.tasks import Method, Task
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The options that say how to score, as they were typed."""
+
+    model: str
+    task: str | None
+    method: str
+    device: str | None
+    batch_size: int
+    resample: str
+
+    def check(self) -> tuple[Task | None, Method]:
+        """Check what can be checked before a model is loaded, and return task and method.
+
+        Raises:
+            ValueError: If task or method is unknown.
+        """
+        from unisim_metrics.tasks import check_method, check_task
+
+        return check_task(self.task), check_method(self.method)
+
+    def encode(self, items: Iterable[Path | str]) -> FileModel:
+        """Load the model and encode files and texts with it.
+
+        Raises:
+            ValueError: If there is no such model, device or resampling.
+            OSError: If its weights cannot be reached.
+        """
+        from unisim_metrics.cli.files import FileModel
+        from unisim_metrics.images import Resample
+        from unisim_metrics.models import load_model
+
+        warnings.showwarning = lambda message, *_, **__: print_warning(str(message))
+        if self.model == DEFAULT_MODEL:
+            print_note(
+                f"{DEFAULT_MODEL} is small: for scores to publish take a full-size model (--model; `unisim models`)."
+            )
+        model = FileModel(
+            load_model(self.model, device=pick_device(self.device), resample=cast(Resample, self.resample)),
+            self.batch_size,
+        )
+        items = list(items)
+        files = len({item for item in items if isinstance(item, Path)})
+        # A bar for what is done at once would only flicker.
+        if files <= self.batch_size or not errors.is_terminal:
+            model.encode(items)
+        else:
+            with typer.progressbar(length=files, label="Encoding images", file=sys.stderr) as bar:
+                model.encode(items, bar.update)
+        return model
+
+
+def pick_device(name: str | None) -> str:
+    """Return the device to use: the one named, else cuda if there is one.
+
+    Raises:
+        ValueError: If torch knows no such device here.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"Option --device must name a device of this machine, but got {name!r}.") from error
+    return name

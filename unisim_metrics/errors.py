@@ -1,0 +1,25 @@
+"""Exceptions raised by the package.
+
+Each one also derives from the built-in exception that a caller of this ecosystem would expect, so that
+``except ValueError`` and ``except OSError`` keep working.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CheckpointError", "ImageReadError", "ModelUnavailableError", "UniSimError"]
+
+
+class UniSimError(Exception):
+    """Base of the exceptions that only this package raises."""
+
+
+class CheckpointError(UniSimError, ValueError):
+    """A file of weights does not hold what its layout asks for, or holds what must not be unpickled."""
+
+
+class ImageReadError(UniSimError, ValueError, OSError):
+    """A file cannot be read as an image. The message names the file."""
+
+
+class ModelUnavailableError(UniSimError, OSError):
+    """The weights of a known model cannot be reached from here. The message tells each way out."""

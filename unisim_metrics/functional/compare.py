@@ -1,0 +1,220 @@
+"""A model, a task and inputs in; scores out. The metrics, the losses and the models' `compare` all end here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from unisim_metrics.functional.embeddings import clip_iqa_probability, cosine_similarity, odd_one_out
+from unisim_metrics.prompts import Prompts, check_prompts, resolve_prompts
+from unisim_metrics.tasks import (
+    ATTRIBUTES,
+    Method,
+    Modality,
+    Task,
+    check_method,
+    check_task,
+    modalities,
+    resolve_task,
+)
+
+
+class Embedder(Protocol):
+    """What an encoder offers: unit-length embeddings of images and of texts."""
+
+    def embed_images(self, images: Any) -> Tensor:
+        """Embed images, `[N, D]`."""
+
+    def embed_texts(self, texts: Any) -> Tensor:
+        """Embed texts, `[N, D]`."""
+
+
+def score_pairs(
+    embedder: Embedder,
+    preds: Any,
+    target: Any = None,
+    task: Task | None = None,
+    method: Method = "naive",
+    prompts: Prompts | None = None,
+) -> Tensor:
+    """Score every prediction against its own target, or by its quality or attribute.
+
+    Args:
+        embedder: Where the embeddings come from.
+        preds: N images or texts; one image or text counts as N = 1.
+        target: N images or texts, or None for quality and attributes.
+        task: The task; inferred if None.
+        method: How quality and attributes are scored.
+        prompts: Texts other than the default ones.
+
+    Returns:
+        Scores `[N]`: cosine similarities in [−1, 1], probabilities in [0, 1] for `clip-iqa`.
+
+    Raises:
+        ValueError: If inputs do not fit together or fit no task.
+        TypeError: If something is neither image nor text.
+    """
+    task = resolve_task(check_task(task), preds, target)
+    if task == "odd-one-out":
+        raise ValueError(
+            "Argument `task` must not be 'odd-one-out' here: it takes three images a sample, see `UniSimRanking`."
+        )
+    check_method(method)
+    check_prompts(prompts)
+    first, second = modalities(task)
+    if second is None:
+        return _attribute_scores(embedder, _embed(embedder, preds, first), task, method, prompts)
+    sizes = _count(preds), _count(target)
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"Arguments `preds` and `target` must have the same length, but got {sizes[0]} and {sizes[1]}."
+        )
+    return cosine_similarity(_embed(embedder, preds, first), _embed(embedder, target, second))
+
+
+def compare(
+    embedder: Embedder,
+    references: Any,
+    alternatives: Any,
+    task: Task | None = None,
+    method: Method = "naive",
+    prompts: Prompts | None = None,
+) -> Tensor:
+    """Score N alternatives against each of B references (the forced choice; paper, Section 3.1).
+
+    Args:
+        embedder: Where the embeddings come from.
+        references: B images or texts; None for quality, attributes and odd-one-out.
+        alternatives: B groups: a tensor `[B, N, C, H, W]`, or a sequence of groups, each a tensor
+            `[N, C, H, W]` or a sequence of images or texts. Groups may differ in size.
+        task: The task; inferred if None (odd-one-out has to be named).
+        method: How quality and attributes are scored.
+        prompts: Texts other than the default ones.
+
+    Returns:
+        Scores `[B, N]`, higher = closer; NaN where a smaller group has no alternative.
+
+    Raises:
+        ValueError: If inputs do not fit together, a group has fewer than two alternatives, or nothing fits a task.
+        TypeError: If something is neither image nor text.
+    """
+    task, sizes = check_groups(alternatives, references, check_task(task))
+    check_method(method)
+    check_prompts(prompts)
+    first, second = modalities(task)
+    embeddings = _embed(embedder, _flatten(alternatives), first)
+    if task == "odd-one-out":
+        return odd_one_out(embeddings.view(len(sizes), 3, -1))
+    if second is None:
+        scores = _attribute_scores(embedder, embeddings, task, method, prompts)
+    else:
+        repeats = torch.tensor(sizes, device=embeddings.device)
+        scores = cosine_similarity(
+            embeddings, _embed(embedder, references, second).repeat_interleave(repeats, dim=0)
+        )
+    groups = torch.split(scores, sizes)
+    return torch.nn.utils.rnn.pad_sequence(list(groups), batch_first=True, padding_value=torch.nan)
+
+
+def check_groups(
+    alternatives: Any,
+    references: Any,
+    task: Task | None,
+    names: tuple[str, str] = ("alternatives", "references"),
+) -> tuple[Task, list[int]]:
+    """Check the inputs of a forced choice, all but the images and texts themselves.
+
+    Args:
+        alternatives: As in `compare`.
+        references: As in `compare`.
+        task: The task; inferred if None.
+        names: How the caller names the two arguments, for error texts.
+
+    Returns:
+        The task, and how many alternatives each group has.
+
+    Raises:
+        ValueError: If inputs do not fit together, a group has fewer than two alternatives, or nothing fits a task.
+        TypeError: If something is neither image nor text.
+    """
+    _check_nesting(alternatives, names[0])
+    task = resolve_task(task, alternatives, references, names)
+    sizes = [_count(group) for group in alternatives]
+    if task == "odd-one-out" and set(sizes) != {3}:
+        raise ValueError(
+            f"Argument `{names[0]}` must hold three images a group for odd-one-out, but got {sizes}."
+        )
+    if min(sizes) < 2:
+        raise ValueError(
+            f"Argument `{names[0]}` must hold at least two alternatives a group,"
+            f" but group {sizes.index(min(sizes))} has {min(sizes)}."
+        )
+    if references is not None and _count(references) != len(sizes):
+        raise ValueError(
+            f"Arguments `{names[0]}` and `{names[1]}` must have the same length,"
+            f" but got {len(sizes)} and {_count(references)}."
+        )
+    return task, sizes
+
+
+def _attribute_scores(
+    embedder: Embedder, images: Tensor, task: Task, method: Method, prompts: Prompts | None
+) -> Tensor:
+    resolved = resolve_prompts(task, prompts)
+    if resolved is None:
+        raise ValueError(
+            f"Argument `task` must be one of {ATTRIBUTES} where there is no reference, but got {task!r}."
+        )
+    texts = embedder.embed_texts(list(resolved.texts(method)))
+    if method == "naive":
+        return cosine_similarity(images, texts[0])
+    return clip_iqa_probability(images, texts[0], texts[1])
+
+
+def _embed(embedder: Embedder, items: Any, modality: Modality) -> Tensor:
+    return embedder.embed_images(items) if modality == "image" else embedder.embed_texts(items)
+
+
+def _count(items: Any) -> int:
+    """Number of images or texts in a tensor, a sequence (which may hold batches) or a single item."""
+    if isinstance(items, Tensor):
+        return 1 if items.ndim == 3 else items.shape[0]
+    if isinstance(items, Sequence) and not isinstance(items, str):
+        return sum(_count(item) for item in items)
+    return 1
+
+
+def _check_nesting(alternatives: Any, name: str) -> None:
+    if isinstance(alternatives, Tensor):
+        if alternatives.ndim != 5:
+            raise ValueError(
+                f"Argument `{name}` must be a tensor [B, N, C, H, W] or a sequence of groups,"
+                f" but got a tensor of shape {tuple(alternatives.shape)}."
+            )
+        if alternatives.numel() == 0:
+            raise ValueError(
+                f"Argument `{name}` must not be empty, but got shape {tuple(alternatives.shape)}."
+            )
+        return
+    if not _is_list(alternatives) or len(alternatives) == 0:
+        raise ValueError(f"Argument `{name}` must be a sequence of groups, but got {alternatives!r}.")
+    for index, group in enumerate(alternatives):
+        if not _is_list(group) and not (isinstance(group, Tensor) and group.ndim == 4):
+            raise ValueError(
+                f"Argument `{name}` must be a sequence of groups (each a sequence or a tensor [N, C, H, W]),"
+                f" but entry {index} is a {type(group).__name__}."
+            )
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _flatten(alternatives: Any) -> Any:
+    """All alternatives as one flat input of an encoder."""
+    if isinstance(alternatives, Tensor):
+        return alternatives.flatten(0, 1)
+    return [item for group in alternatives for item in (group if _is_list(group) else [group])]

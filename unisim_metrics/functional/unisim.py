@@ -1,0 +1,105 @@
+"""The metrics as functions: `unisim_score`, `unisim_rank`."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from unisim_metrics.functional.compare import check_groups, score_pairs
+from unisim_metrics.models import PerceptualModel, load_model
+from unisim_metrics.prompts import Prompts
+from unisim_metrics.tasks import Method, Task, check_task
+
+ModelLike = str | os.PathLike[str] | nn.Module | PerceptualModel
+
+
+def unisim_score(
+    preds: Any,
+    target: Any = None,
+    model_name_or_path: ModelLike = "unisim-mini",
+    task: Task | None = None,
+    method: Method = "naive",
+    prompts: Prompts | None = None,
+    reduction: Literal["mean", "none"] = "mean",
+) -> Tensor:
+    """UniSim score of predictions, each against its own target; see `unisim_metrics.UniSimScore`.
+
+    Gradients flow to float images that require them.
+
+    Args:
+        preds: N images or texts.
+        target: N images or texts; None for quality and attributes.
+        model_name_or_path: What `load_model` takes; a model loaded by name is kept for the next call.
+        task: The task; inferred if None.
+        method: How quality and attributes are scored.
+        prompts: Texts other than the default ones.
+        reduction: `"mean"` (a scalar) or `"none"` (`[N]`).
+
+    Returns:
+        Float scores in [−1, 1] (`clip-iqa`: [0, 1]), higher = closer.
+
+    Raises:
+        ValueError: If an argument is out of its range or inputs do not fit together.
+        TypeError: If something is neither image nor text.
+
+    Example:
+        >>> from skimage.data import astronaut
+        >>> import torch
+        >>> photo = torch.from_numpy(astronaut()).permute(2, 0, 1)
+        >>> bool(unisim_score(photo, photo) > 0.999)
+        True
+    """
+    if reduction not in ("mean", "none"):
+        raise ValueError(f"Argument `reduction` must be one of ('mean', 'none'), but got {reduction!r}.")
+    scores = score_pairs(as_model(model_name_or_path), preds, target, task, method, prompts)
+    return scores.mean() if reduction == "mean" else scores
+
+
+def unisim_rank(
+    candidates: Any,
+    references: Any = None,
+    model_name_or_path: ModelLike = "unisim-mini",
+    task: Task | None = None,
+    method: Method = "naive",
+    prompts: Prompts | None = None,
+) -> Tensor:
+    """Score N candidates against each of B references; see `unisim_metrics.UniSimRanking`.
+
+    `unisim_metrics.functional.rank` and `.choose` turn the scores into ranks and choices.
+
+    Args:
+        candidates: B groups of N images or texts, a tensor `[B, N, C, H, W]` or nested sequences.
+        references: B images or texts; None for quality, attributes and odd-one-out.
+        model_name_or_path: What `load_model` takes; a model loaded by name is kept for the next call.
+        task: The task; inferred if None (odd-one-out has to be named).
+        method: How quality and attributes are scored.
+        prompts: Texts other than the default ones.
+
+    Returns:
+        Scores `[B, N]`, higher = closer; NaN where a smaller group has no candidate.
+
+    Raises:
+        ValueError: If inputs do not fit together, or a group has fewer than two candidates.
+        TypeError: If something is neither image nor text.
+    """
+    check_groups(candidates, references, check_task(task), names=("candidates", "references"))
+    model = as_model(model_name_or_path)
+    return model.compare(references, candidates, task=task, method=method, prompts=prompts)
+
+
+def as_model(model_name_or_path: ModelLike) -> PerceptualModel:
+    """Return a loaded model; names and paths are loaded once a process."""
+    if isinstance(model_name_or_path, str):
+        return _load_once(model_name_or_path)
+    if isinstance(model_name_or_path, os.PathLike):
+        return _load_once(Path(model_name_or_path))
+    return load_model(model_name_or_path)
+
+
+@lru_cache(maxsize=4)
+def _load_once(name_or_path: str | Path) -> PerceptualModel:
+    return load_model(name_or_path)

@@ -1,0 +1,159 @@
+"""What may be passed as images: types, shapes and pixel values, each checked with a message of its own."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from unisim_metrics.resizing import RANGE_SLACK
+
+__all__ = [
+    "ImageInput",
+    "Images",
+    "check_values",
+    "collect_images",
+    "count_images",
+    "is_image",
+    "list_images",
+]
+
+ImageInput: TypeAlias = Tensor | Image.Image | str | os.PathLike[str]
+Images: TypeAlias = ImageInput | Sequence[ImageInput]
+CheckedImage: TypeAlias = Tensor | Image.Image | Path
+"""An image of a valid type and shape, its path parsed. A tensor may be a batch."""
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_CHANNELS = (1, 3, 4)
+
+
+def is_image(value: object) -> bool:
+    """Whether the type is an image's: a Pillow image, a path object, a tensor of 3 or 4 dimensions.
+
+    A plain string is not: it may be a text. Where only images are expected a string is a path.
+    """
+    if isinstance(value, Tensor):
+        return value.ndim in (3, 4)
+    return isinstance(value, Image.Image | os.PathLike)
+
+
+def count_images(images: Images) -> int:
+    """How many images the argument holds, a batch counted by its length. Nothing is opened or checked."""
+    if isinstance(images, list | tuple):
+        return sum(count_images(image) for image in images)
+    return len(images) if isinstance(images, Tensor) and images.ndim == 4 else 1
+
+
+def list_images(images: Images, argument: str = "images") -> list[Tensor | Image.Image | Path]:
+    """Checks the images' types, shapes and sizes and lists them one by one.
+
+    Args:
+        images: One image, a batch, or a sequence of both. Strings are paths.
+        argument: The name of the argument in messages.
+
+    Returns:
+        Tensors ``[C, H, W]`` (views of their batch), Pillow images and paths, in order. Pixel values are
+        checked, and files opened, by ``preprocess``.
+
+    Raises:
+        TypeError: If an item is no image, or a tensor is neither uint8 nor float.
+        ValueError: If there is no image, or one has the wrong number of dimensions or channels, or no pixels.
+    """
+    singles: list[Tensor | Image.Image | Path] = []
+    for item in collect_images(images, argument):
+        if isinstance(item, Tensor) and item.ndim == 4:
+            singles.extend(item.unbind())
+        else:
+            singles.append(item)
+    return singles
+
+
+def collect_images(images: Images, argument: str) -> list[CheckedImage]:
+    """The items of the argument, each checked by type and shape; batches stay whole."""
+    if isinstance(images, list | tuple):
+        items = [_check_item(image, f"{argument}[{index}]") for index, image in enumerate(images)]
+    else:
+        items = [_check_item(images, argument)]
+    if not items:
+        raise ValueError(f"Argument `{argument}` must hold at least one image, but got none.")
+    return items
+
+
+def _check_item(image: Any, name: str) -> CheckedImage:
+    """One image or batch of a valid type and shape, a string turned into a path."""
+    if isinstance(image, Tensor):
+        _check_tensor(image, name)
+        return image
+    if isinstance(image, Image.Image):
+        if not image.width or not image.height:
+            raise ValueError(
+                f"Argument `{name}` must have pixels, but got a Pillow image of size {image.size}."
+            )
+        return image
+    if isinstance(image, str | os.PathLike):
+        return Path(image)
+    hint = ""
+    if type(image).__module__ == "numpy":
+        hint = ": for an array [H, W, C] pass `torch.from_numpy(array).permute(2, 0, 1)`"
+    elif isinstance(image, list | tuple):
+        hint = ": a sequence of images must not be nested"
+    raise TypeError(
+        f"Argument `{name}` must be a Pillow image, a path, a tensor or a sequence of these, but got "
+        f"{type(image).__module__}.{type(image).__qualname__}{hint}."
+    )
+
+
+def _check_tensor(image: Tensor, name: str) -> None:
+    shape = tuple(image.shape)
+    if image.dtype != torch.uint8 and image.dtype not in _FLOATS:
+        raise TypeError(
+            f"Argument `{name}` must hold uint8 pixels in 0–255 or float pixels in 0–1, but got {image.dtype}."
+        )
+    if image.ndim not in (3, 4):
+        hint = "; add the channel with `.unsqueeze(0)`" if image.ndim == 2 else ""
+        raise ValueError(
+            f"Argument `{name}` must have shape [C, H, W] or [N, C, H, W], but got {shape}{hint}."
+        )
+    if image.ndim == 4 and not len(image):
+        raise ValueError(f"Argument `{name}` must hold at least one image, but got an empty batch {shape}.")
+    if 0 in shape:
+        raise ValueError(f"Argument `{name}` must have pixels, but got a tensor of shape {shape}.")
+    if shape[-3] not in _CHANNELS:
+        hint = ""
+        if shape[-1] in _CHANNELS:
+            order = "2, 0, 1" if image.ndim == 3 else "0, 3, 1, 2"
+            hint = f"; channels come before height and width: `.permute({order})`"
+        raise ValueError(f"Argument `{name}` must have 1, 3 or 4 channels, but got shape {shape}{hint}.")
+
+
+def check_values(tensors: list[Tensor], argument: str) -> None:
+    """Checks all float pixels in one pass over them and one wait for each device."""
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor.dtype != torch.uint8:
+            ends = torch.stack(torch.aminmax(tensor.detach())).to(torch.float32)  # NaN in, NaN out
+            by_device.setdefault(tensor.device, []).append(ends)
+    for ends_of_device in by_device.values():
+        lowest, highest = torch.stack(ends_of_device).unbind(1)
+        low, high = torch.stack((lowest.amin(), highest.amax())).tolist()  # amin and amax keep NaN too
+        if low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK:
+            continue
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(
+                f"Argument `{argument}` must hold finite pixels, but got NaN or infinite values."
+            )
+        hint = ""
+        if low >= 0 and high <= 255:
+            hint = ": they look like 0–255, so pass `.to(torch.uint8)` or divide by 255"
+        elif low >= -1 - RANGE_SLACK and high <= 1 + RANGE_SLACK:
+            hint = ": they look like -1–1, so pass `(images + 1) / 2`"
+        raise ValueError(
+            f"Argument `{argument}` must hold uint8 pixels in 0–255 or float pixels in 0–1, but got float "
+            f"values from {low:g} to {high:g}{hint}."
+        )

@@ -1,0 +1,239 @@
+"""Images of every kind in, one normalised batch out.
+
+An image is a Pillow image, the path of a file, or a tensor ``[C, H, W]``: uint8 in 0–255 or float in 0–1,
+with one (grey), three (RGB) or four channels (RGBA, composited onto white). A tensor may also be a batch
+``[N, C, H, W]``. Sequences mix all of these, in any sizes.
+
+Each kind takes the cheapest way that stays on the reference, Pillow's bicubic resize:
+
+* Pillow images go through Pillow, bit for bit;
+* uint8 tensors on the CPU, and files, through torch's integer kernel, on as many threads as torch uses;
+* float tensors, and tensors on an accelerator, through two one-dimensional passes on their device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from unisim_metrics.decoding import load_image, open_images, pil_to_rgb, run_tasks, unreadable
+from unisim_metrics.image_inputs import (
+    ImageInput,
+    Images,
+    check_values,
+    collect_images,
+    count_images,
+    is_image,
+    list_images,
+)
+from unisim_metrics.preprocessing import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, Preprocessing, Resample
+from unisim_metrics.resizing import (
+    flatten_alpha,
+    normalise,
+    resize_bytes,
+    resize_floats,
+    resize_pil,
+)
+
+__all__ = [
+    "OPENAI_CLIP_MEAN",
+    "OPENAI_CLIP_STD",
+    "ImageInput",
+    "Images",
+    "Preprocessing",
+    "Resample",
+    "count_images",
+    "is_image",
+    "list_images",
+    "load_image",
+    "open_images",
+    "preprocess",
+]
+
+_Task: TypeAlias = Callable[[], Tensor]
+
+_MAX_WORKERS = 16
+_WORTH_THREADS = 2**20  # pixels; below, starting threads costs more than they save
+_MOST_AT_ONCE = 2**24  # pixels that the float kernel takes in one go, to bound its memory
+
+
+def preprocess(
+    images: Images,
+    preprocessing: Preprocessing,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+    argument: str = "images",
+) -> Tensor:
+    """Resizes, crops and normalises images of any kinds and sizes into one batch.
+
+    Tensors on an accelerator are worked on where they are; tensors on the CPU are sent to ``device`` first if
+    that is an accelerator. Half-precision pixels are computed in float32, float64 in float64. The graph of
+    float tensors is kept. An image's pixels do not depend on its neighbours. An image object or a file that
+    occurs several times is decoded and resized once.
+
+    Args:
+        images: One image, a batch, or a sequence of both (see the module's description).
+        preprocessing: What the model wants.
+        device: Where the result goes; by default where the first tensor is, else the CPU.
+        dtype: Type of the result.
+        argument: The name of the argument in messages.
+
+    Returns:
+        ``[N, 3, S, S]`` contiguous tensor of ``dtype``, in the order of the images.
+
+    Raises:
+        TypeError: If an item is no image, or a tensor is neither uint8 nor float.
+        ValueError: If there is no image; if one has the wrong number of dimensions or channels, no pixels,
+            values out of range, NaN or infinity; if ``resample="pil"`` meets pixels that require a gradient.
+        ImageReadError: If a file cannot be read. It is a ``ValueError`` and an ``OSError``.
+    """
+    items = collect_images(images, argument)
+    tensors = [item for item in items if isinstance(item, Tensor)]
+    check_values(tensors, argument)
+    if device is None:
+        device = tensors[0].device if tensors else "cpu"
+    target = torch.device(device)
+
+    with_pil = preprocessing.resample == "pil"
+    if with_pil and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        raise ValueError(
+            f'Argument `{argument}` must not require a gradient with `resample="pil"`, which has none: use '
+            '`resample="bicubic"`.'
+        )
+
+    host = _HostWork(preprocessing)
+    groups: dict[object, list[tuple[int, Tensor]]] = {}
+    start = 0
+    for item in items:
+        if not isinstance(item, Tensor):
+            host.add_single(start, item)
+            start += 1
+            continue
+        batch = item if item.ndim == 4 else item.unsqueeze(0)
+        if with_pil:
+            host.add_through_pil(start, batch)
+        elif batch.device.type == "cpu" and target.type == "cpu" and batch.dtype == torch.uint8:
+            host.add_bytes(start, batch)
+        else:
+            batch = batch.to(target) if batch.device.type == "cpu" else batch
+            # Equal shapes share a launch on an accelerator. On the CPU joining them would only copy.
+            key = (batch.device, batch.dtype, batch.shape[1:]) if batch.device.type != "cpu" else start
+            groups.setdefault(key, []).append((start, batch))
+        start += len(batch)
+
+    parts = [_float_part(group, preprocessing, target, dtype) for group in groups.values()]
+    if host.tasks:
+        parts.append(host.run(target, dtype))
+    return _in_order(parts)
+
+
+class _HostWork:
+    """The images that the CPU turns into uint8 crops: files, Pillow images, uint8 tensors."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        self.tasks: list[_Task] = []
+        self.pixels: float = 0  # known work, to judge whether threads are worth their start
+        self._places: list[tuple[range, int]] = []  # positions in the batch, index of their task
+        self._known: dict[object, int] = {}
+        self._workers = max(1, min(torch.get_num_threads(), _MAX_WORKERS))
+
+    def add_single(self, position: int, item: Image.Image | Path) -> None:
+        """A Pillow image or a file. Equal ones share a task: two threads must not load one lazy image."""
+        key: object = item if isinstance(item, Path) else id(item)
+        if key not in self._known:
+            self._known[key] = len(self.tasks)
+            work = _prepare_file if isinstance(item, Path) else _prepare_pil
+            self.tasks.append(partial(cast("Callable[..., Tensor]", work), item, self.preprocessing))
+            self.pixels += math.inf if isinstance(item, Path) else item.width * item.height
+        self._places.append((range(position, position + 1), self._known[key]))
+
+    def add_bytes(self, position: int, batch: Tensor) -> None:
+        """A batch for the integer kernel, in as many pieces as there are threads."""
+        for piece in batch.chunk(self._workers):
+            self._add_piece(position, piece, partial(resize_bytes, piece, self.preprocessing))
+            position += len(piece)
+
+    def add_through_pil(self, position: int, batch: Tensor) -> None:
+        """A batch of any dtype and device, image by image through Pillow."""
+        batch = flatten_alpha(batch.detach())
+        if batch.dtype != torch.uint8:
+            batch = batch.to(torch.float32).clamp(0, 1).mul_(255).round_().to(torch.uint8)
+        for index, image in enumerate(batch.expand(-1, 3, -1, -1).cpu().unbind()):
+            self._add_piece(position + index, image[None], partial(_prepare_array, image, self.preprocessing))
+
+    def _add_piece(self, position: int, piece: Tensor, task: _Task) -> None:
+        self._places.append((range(position, position + len(piece)), len(self.tasks)))
+        self.tasks.append(task)
+        self.pixels += piece.numel() / 3
+
+    def run(self, target: torch.device, dtype: torch.dtype) -> tuple[list[int], Tensor]:
+        """Positions in the batch, and their ``[M, 3, S, S]`` normalised pixels."""
+        crops = run_tasks(self.tasks, self._workers if self.pixels >= _WORTH_THREADS else 1)
+        order = [position for places, _ in self._places for position in places]
+        work = torch.float64 if dtype == torch.float64 else torch.float32
+        # The crops go straight into the result. An accelerator gets bytes: a quarter of the transfer.
+        on_cpu = target.type == "cpu"
+        side = self.preprocessing.size
+        pixels = torch.empty((len(order), 3, side, side), dtype=work if on_cpu else torch.uint8, device="cpu")
+        start = 0
+        for places, task in self._places:
+            pixels[start : start + len(places)].copy_(crops[task])
+            start += len(places)
+        if not on_cpu:
+            pixels = pixels.to(target).to(work)
+        return order, normalise(pixels.div_(255), self.preprocessing, in_place=True).to(dtype)
+
+
+def _prepare_pil(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
+    try:
+        image = pil_to_rgb(image)
+        image.load()  # the pixels of an opened file are read only now
+    except OSError as error:
+        raise unreadable(getattr(image, "filename", "") or "<Pillow image>", error) from error
+    return resize_pil(image, preprocessing).unsqueeze(0)
+
+
+def _prepare_file(path: Path, preprocessing: Preprocessing) -> Tensor:
+    pixels = load_image(path)
+    if preprocessing.resample == "pil":
+        return _prepare_array(pixels, preprocessing)
+    return resize_bytes(pixels.unsqueeze(0), preprocessing)
+
+
+def _prepare_array(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    return resize_pil(image, preprocessing).unsqueeze(0)
+
+
+def _float_part(
+    group: list[tuple[int, Tensor]], preprocessing: Preprocessing, target: torch.device, dtype: torch.dtype
+) -> tuple[list[int], Tensor]:
+    """Positions and finished pixels of tensors of one device, dtype and shape."""
+    batches = [batch for _, batch in group]
+    batch = batches[0] if len(batches) == 1 else torch.cat(batches)
+    work = torch.float64 if torch.float64 in (batch.dtype, dtype) else torch.float32
+    at_once = max(1, _MOST_AT_ONCE // (batch.shape[-2] * batch.shape[-1]))
+    finished = [
+        normalise(resize_floats(piece, preprocessing, work), preprocessing).to(target, dtype)
+        for piece in batch.chunk(math.ceil(len(batch) / at_once))
+    ]
+    order = [start + index for start, batch in group for index in range(len(batch))]
+    return order, finished[0] if len(finished) == 1 else torch.cat(finished)
+
+
+def _in_order(parts: list[tuple[list[int], Tensor]]) -> Tensor:
+    """One batch of the parts, each image at its position."""
+    order = [position for positions, _ in parts for position in positions]
+    batch = parts[0][1] if len(parts) == 1 else torch.cat([pixels for _, pixels in parts])
+    if order == sorted(order):
+        return batch
+    inverse = torch.tensor(order).argsort()
+    return batch.index_select(0, inverse.to(batch.device))

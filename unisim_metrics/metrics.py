@@ -1,0 +1,300 @@
+"""UniSimScore and UniSimRanking: perceptual similarity as torchmetrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor
+from torchmetrics.utilities.data import dim_zero_cat
+from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
+
+from unisim_metrics.base import BUNDLED, UniSimMetric
+from unisim_metrics.functional.compare import Embedder, check_groups, compare, score_pairs
+from unisim_metrics.functional.ranking import check_choices, choose, meetings, rank, wins
+from unisim_metrics.functional.unisim import ModelLike
+from unisim_metrics.prompts import Prompts
+from unisim_metrics.tasks import Method, Task
+
+# Scores are summed as multiples of 2⁻³⁰ (finer than float32 near 1) in 64-bit integers: sums are exact, so
+# that the mean does not depend on the order of batches or on how many processes share them.
+_FIXED_POINT = 2**30
+
+
+class UniSimScore(UniSimMetric):
+    """Mean perceptual similarity of predictions to their targets (Section 3 of arXiv 2412.10594).
+
+    What `update` gets decides the task: images and images (`image-image`), images and texts (`image-text`),
+    texts and images (`caption`), images alone (`quality`). The score is the cosine similarity of embeddings
+    in [−1, 1]; for quality and attributes with `method="clip-iqa"` a probability in [0, 1]. Higher is closer.
+
+    As input to `update` (and `forward`) the metric takes
+
+    - `preds`: N images or texts.
+    - `target`: N images or texts; absent for quality and attributes.
+
+    Images are PIL images, `pathlib.Path`s, uint8 tensors (0–255), float tensors (0–1), one, a batch
+    `[N, C, H, W]`, or a list of any sizes; texts are strings.
+
+    As output of `compute` (and `forward`) it returns a float32 scalar, the mean over all samples, or with
+    `reduction="none"` the scores `[N]`, in the order of the updates (across processes: by rank).
+
+    Args:
+        model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
+        task: The task; inferred if None. `brightness`, `colorfulness`, `contrast` and `sharpness` have to be
+            named.
+        method: How quality and attributes are scored: `"naive"` (similarity to one prompt) or `"clip-iqa"`
+            (softmax over an antonym pair).
+        prompts: Texts other than the default ones for quality and attributes.
+        reduction: `"mean"`, or `"none"` for one score a sample (these are kept in memory).
+        kwargs: What every torchmetrics `Metric` takes.
+
+    Raises:
+        ValueError: If an argument is out of its range, or a model cannot be found.
+
+    Example:
+        >>> import torch
+        >>> from unisim_metrics import UniSimScore
+        >>> metric = UniSimScore()
+        >>> images = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8)
+        >>> metric.update(images, images)
+        >>> round(metric.compute().item(), 4)
+        1.0
+    """
+
+    plot_lower_bound: float = -1.0
+    plot_upper_bound: float = 1.0
+
+    total: Tensor
+    count: Tensor
+    scores: list[Tensor]
+
+    def __init__(
+        self,
+        model_name_or_path: ModelLike = BUNDLED,
+        task: Task | None = None,
+        method: Method = "naive",
+        prompts: Prompts | None = None,
+        reduction: Literal["mean", "none"] = "mean",
+        **kwargs: Any,
+    ) -> None:
+        if reduction not in ("mean", "none"):
+            raise ValueError(f"Argument `reduction` must be one of ('mean', 'none'), but got {reduction!r}.")
+        if task == "odd-one-out":
+            raise ValueError(
+                "Argument `task` must not be 'odd-one-out' for `UniSimScore`: use `UniSimRanking`."
+            )
+        super().__init__(model_name_or_path, task, method, prompts, **kwargs)
+        self.reduction = reduction
+        if reduction == "mean":
+            self.add_state("total", default=torch.tensor(0), dist_reduce_fx="sum")
+            self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
+        else:
+            self.add_state("scores", default=[], dist_reduce_fx="cat")
+
+    @torch.no_grad()
+    def update(self, preds: Any, target: Any = None) -> None:
+        """Score a batch and add it.
+
+        Args:
+            preds: N images or texts.
+            target: N images or texts, or None for quality and attributes.
+
+        Raises:
+            ValueError: If the inputs do not fit together, or mean another task than those before.
+            TypeError: If something is neither image nor text.
+        """
+        task = self._resolve(preds, target)
+        embedder = cast(Embedder, self._embedder())
+        scores = score_pairs(embedder, preds, target, task, self.method, self.prompts)
+        scores = self._prepare(scores, len(scores))
+        self._mark(task)
+        if self.reduction == "none":
+            self.scores.append(scores)
+        else:
+            self.total = self.total + (scores * _FIXED_POINT).round().long().sum()
+            self.count = self.count + len(scores)
+
+    def compute(self) -> Tensor:
+        """Return the mean score, or all scores; NaN, or an empty tensor, before the first update."""
+        if self.reduction == "none":
+            empty = torch.empty(0, dtype=self.dtype, device=self.device)
+            return dim_zero_cat(self.scores) if len(self.scores) else empty
+        return self.total.to(self.dtype) / self.count / _FIXED_POINT
+
+    def plot(
+        self, val: Tensor | Sequence[Tensor] | None = None, ax: _AX_TYPE | None = None
+    ) -> _PLOT_OUT_TYPE:
+        """Plot the current value, or the values of several steps.
+
+        Args:
+            val: A result of `compute` or `forward`, or several; None computes.
+            ax: Matplotlib axes to draw on; None makes a figure.
+
+        Returns:
+            Figure and axes.
+        """
+        return self._plot(val, ax)
+
+
+class UniSimRanking(UniSimMetric):
+    """N-alternative forced choice: which of several candidates is closest to a reference, over many groups.
+
+    The positions of the candidates are what is compared: with one generator a position, `win_rate` and
+    `win_matrix` compare the generators. With human choices, `accuracy` is the share of groups in which the
+    model chooses as people do (Section 3.1 of arXiv 2412.10594).
+
+    As input to `update` the metric takes
+
+    - `candidates`: B groups of N ≥ 2 images or texts, a tensor `[B, N, C, H, W]` or nested sequences; groups
+      may differ in size.
+    - `references`: B images or texts; absent for quality, attributes and odd-one-out.
+    - `choices`: the index of the alternative that people chose, integers `[B]`; may be absent.
+
+    As output of `compute` it returns a dictionary
+
+    - `win_rate` `[N]`: share of its groups that a position wins (a tie for the first place is shared).
+    - `mean_rank` `[N]`: mean rank of a position, 1 is best; ties share their mean rank.
+    - `win_matrix` `[N, N]`: share of their meetings in which position i beats position j (a tie counts a
+      half); NaN on the diagonal and where two never met.
+    - `accuracy`: only where choices were given, over the groups that had one; a tie counts for the first.
+
+    Args:
+        model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
+        task: The task; inferred if None. Attributes and `odd-one-out` have to be named.
+        method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`.
+        prompts: Texts other than the default ones for quality and attributes.
+        max_alternatives: The largest group that can be ranked; states have this size from the start, so that
+            they never grow and synchronise exactly.
+        kwargs: What every torchmetrics `Metric` takes.
+
+    Raises:
+        ValueError: If an argument is out of its range, or a model cannot be found.
+
+    Example:
+        >>> import torch
+        >>> from unisim_metrics import UniSimRanking
+        >>> ranking = UniSimRanking()
+        >>> original = torch.randint(0, 256, (1, 3, 128, 128), dtype=torch.uint8)
+        >>> candidates = torch.stack([original, 255 - original], dim=1)
+        >>> ranking.update(candidates, original, choices=torch.tensor([0]))
+        >>> ranking.compute()["accuracy"]
+        tensor(1.)
+    """
+
+    plot_lower_bound: float = 0.0
+    plot_upper_bound: float = 1.0
+    plot_legend_name: str = "Position"
+    argument_names: ClassVar[tuple[str, str]] = ("candidates", "references")
+
+    groups: Tensor
+    first_places: Tensor
+    half_ranks: Tensor
+    half_wins: Tensor
+    met: Tensor
+    judged: Tensor
+    correct: Tensor
+
+    def __init__(
+        self,
+        model_name_or_path: ModelLike = BUNDLED,
+        task: Task | None = None,
+        method: Method = "naive",
+        prompts: Prompts | None = None,
+        max_alternatives: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(max_alternatives, int) or max_alternatives < 2:
+            raise ValueError(
+                f"Argument `max_alternatives` must be an integer of at least 2, but got {max_alternatives}."
+            )
+        super().__init__(model_name_or_path, task, method, prompts, **kwargs)
+        self.max_alternatives = max_alternatives
+        # All counts are integers (ranks and wins doubled for their halves), exact under any order of sums.
+        line, square = (max_alternatives,), (max_alternatives, max_alternatives)
+        shapes: dict[str, tuple[int, ...]] = {"groups": line, "first_places": line, "half_ranks": line}
+        shapes |= {"half_wins": square, "met": square, "judged": (), "correct": ()}
+        for name, shape in shapes.items():
+            self.add_state(name, default=torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
+
+    @torch.no_grad()
+    def update(
+        self, candidates: Any, references: Any = None, choices: Tensor | Sequence[int] | None = None
+    ) -> None:
+        """Rank a batch of groups and add it.
+
+        Args:
+            candidates: B groups of N ≥ 2 images or texts.
+            references: B images or texts, or None for quality, attributes and odd-one-out.
+            choices: Index of the candidate that people chose in each group, integers `[B]`.
+
+        Raises:
+            ValueError: If the inputs do not fit together, or mean another task than those before.
+            TypeError: If something is neither image nor text, or choices are not integers.
+        """
+        task = self._resolve(candidates, references)
+        _, group_sizes = check_groups(candidates, references, task, self.argument_names)
+        sizes = torch.tensor(group_sizes, device=self.device)
+        if max(group_sizes) > self.max_alternatives:
+            raise ValueError(
+                f"Argument `candidates` must hold at most {self.max_alternatives} a group (`max_alternatives`),"
+                f" but got {max(group_sizes)}."
+            )
+        human = None if choices is None else check_choices(choices, sizes)
+        scores = self._prepare(self._compare(candidates, references, task), sum(group_sizes))
+        present = ~scores.isnan()
+        ranks = rank(scores)
+        best = (scores == scores.nan_to_num(nan=-torch.inf).amax(dim=-1, keepdim=True)) & present
+        shares = best * (_FIXED_POINT / best.sum(dim=-1, keepdim=True)).round().long()
+        self._mark(task)
+        self._add("groups", present.long().sum(dim=0))
+        self._add("first_places", shares.sum(dim=0))
+        self._add("half_ranks", (2 * ranks).nan_to_num().round().long().sum(dim=0))
+        self._add("half_wins", wins(scores).sum(dim=0))
+        self._add("met", meetings(scores).sum(dim=0))
+        if human is not None:
+            self.judged = self.judged + len(human)
+            self.correct = self.correct + (choose(scores) == human).sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return `win_rate`, `mean_rank`, `win_matrix`, and `accuracy` where choices were given."""
+        size = int((self.groups > 0).sum())
+        groups = self.groups[:size]
+        result = {
+            "win_rate": self.first_places[:size].to(self.dtype) / groups / _FIXED_POINT,
+            "mean_rank": self.half_ranks[:size].to(self.dtype) / groups / 2,
+            "win_matrix": self.half_wins[:size, :size].to(self.dtype) / self.met[:size, :size] / 2,
+        }
+        if self.judged > 0:
+            result["accuracy"] = self.correct.to(self.dtype) / self.judged
+        return result
+
+    def plot(
+        self, val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None, ax: _AX_TYPE | None = None
+    ) -> _PLOT_OUT_TYPE:
+        """Plot the win rate of every position, now or over several steps.
+
+        Args:
+            val: A result of `compute` or `forward`, or several; None computes.
+            ax: Matplotlib axes to draw on; None makes a figure.
+
+        Returns:
+            Figure and axes.
+        """
+        values = self.compute() if val is None else val
+        return self._plot(
+            values["win_rate"] if isinstance(values, dict) else [value["win_rate"] for value in values], ax
+        )
+
+    def _compare(self, candidates: Any, references: Any, task: Task) -> Tensor:
+        if self._shared_network:
+            embedder = cast(Embedder, self._embedder())
+            return compare(embedder, references, candidates, task, self.method, self.prompts)
+        return self.model.compare(references, candidates, task=task, method=self.method, prompts=self.prompts)
+
+    def _add(self, name: str, values: Tensor) -> None:
+        """Add values of N positions to a state of `max_alternatives` positions."""
+        state: Tensor = getattr(self, name)
+        missing = self.max_alternatives - values.shape[-1]
+        setattr(self, name, state + torch.nn.functional.pad(values, (0, missing) * values.ndim))

@@ -1,0 +1,109 @@
+"""CLIP models of transformers, with or without a LoRA adapter of peft."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unisim_metrics.images import Preprocessing
+from unisim_metrics.models.encoder import EncoderModel
+from unisim_metrics.models.lora import is_peft_model, merge_lora
+from unisim_metrics.models.texts import handle_long_texts
+
+__all__ = ["CLIPEncoder"]
+
+# Configurations written before transformers 4.31 say 2 and mean "the highest token of the text".
+_LEGACY_END_TOKEN = 2
+
+
+class CLIPEncoder(EncoderModel):
+    """An encoder over ``transformers.CLIPModel`` or a ``peft.PeftModel`` of one.
+
+    Texts are cut to the longest of their batch before the text tower, which is exact: its attention is
+    causal, so what follows the end of a text cannot reach the token that is pooled.
+
+    Args:
+        backbone: The model. An adapter stays an adapter; ``load_model`` merges what it loads itself.
+        tokenizer: The tokenizer of transformers that belongs to it.
+        name: What the signature calls the model.
+        preprocessing: How images are prepared; ``preprocessing.size`` must be the model's.
+        truncate: Whether texts longer than the context are cut (with one warning a process) or are an error.
+
+    Raises:
+        ValueError: If the tokenizer or the preprocessing does not fit the model.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tokenizer: Any,
+        name: str,
+        preprocessing: Preprocessing,
+        truncate: bool = True,
+    ) -> None:
+        super().__init__(backbone, name, preprocessing, truncate)
+        self.tokenizer = tokenizer
+        config: Any = backbone.config
+        self.context = int(config.text_config.max_position_embeddings)
+        size = int(config.vision_config.image_size)
+        if preprocessing.size != size:
+            raise ValueError(
+                f"Argument `preprocessing` must prepare images of the model's {size} px,"
+                f" but got {preprocessing.size} px."
+            )
+        if len(tokenizer) > config.text_config.vocab_size:
+            raise ValueError(
+                f"Argument `tokenizer` must have at most the model's {config.text_config.vocab_size} tokens,"
+                f" but got {len(tokenizer)}."
+            )
+        end = config.text_config.eos_token_id
+        if end not in (_LEGACY_END_TOKEN, tokenizer.eos_token_id):
+            raise ValueError(
+                f"Argument `tokenizer` must end a text by the model's token {end}, but got"
+                f" {tokenizer.eos_token_id}: the model would pool every text at its start."
+            )
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Pass prepared images `[N, 3, S, S]` through the image tower: `[N, D]`, of any length."""
+        return _features(self.backbone.get_image_features(pixel_values=pixels))  # type: ignore[operator]
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Token ids `[N, L]`, padded by the end token. No mask is needed: attention is causal."""
+        rows: list[list[int]] = self.tokenizer(list(texts), padding=False, truncation=False, verbose=False)[
+            "input_ids"
+        ]
+        handle_long_texts(
+            [text for text, row in zip(texts, rows, strict=True) if len(row) > self.context],
+            self.context,
+            self.truncate,
+        )
+        rows = [row if len(row) <= self.context else [*row[: self.context - 1], row[-1]] for row in rows]
+        length = max(len(row) for row in rows)
+        return {"input_ids": torch.tensor([row + [row[-1]] * (length - len(row)) for row in rows])}
+
+    def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Pass token ids `[N, L]` through the text tower: `[N, D]`, of any length."""
+        ids = _trim(tokens["input_ids"]).to(self.device)
+        return _features(self.backbone.get_text_features(input_ids=ids))  # type: ignore[operator]
+
+    def merged_weights(self) -> Mapping[str, Any]:
+        """The weights of the plain ``CLIPModel`` that gives these embeddings."""
+        if not is_peft_model(self.backbone):
+            return self.backbone.state_dict()
+        return merge_lora(copy.deepcopy(self.backbone).to("cpu")).state_dict()
+
+
+def _features(output: Any) -> Tensor:
+    """The embeddings: a tensor up to transformers 4, inside an output object from 5 on."""
+    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return features
+
+
+def _trim(ids: Tensor) -> Tensor:
+    """Drop the columns in which every text of the batch is over: there all repeat their end token."""
+    changes = (ids[:, 1:] != ids[:, :-1]).any(dim=0).nonzero()
+    return ids[:, : int(changes[-1]) + 2] if len(changes) else ids[:, :1]

@@ -1,0 +1,266 @@
+"""Reading directories in the formats of transformers and peft, strictly."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unisim_metrics.errors import CheckpointError
+from unisim_metrics.images import Preprocessing
+from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
+from unisim_metrics.models.registry import REGISTRY
+
+__all__ = [
+    "PROCESSOR_FILES",
+    "Base",
+    "describe_keys",
+    "is_adapter",
+    "load_adapter",
+    "load_base",
+    "no_progress_bar",
+    "read_clip",
+    "read_json",
+    "read_preprocessing",
+    "read_tokenizer",
+]
+
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that an adapter or checkpoint was trained from.
+
+    Attributes:
+        model: The ``CLIPModel``, float32, on the CPU.
+        directory: Where its tokenizer and processor are.
+        name: Its Hub id or the directory as the user gave it.
+    """
+
+    model: Any
+    directory: Path
+    name: str
+
+
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar for reading or writing a local file."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+def is_adapter(directory: Path) -> bool:
+    """Whether a directory holds an adapter of peft."""
+    return (directory / "adapter_config.json").is_file()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: If the file holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"The file {path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"The file {path} must hold a JSON object, but holds {type(content).__name__}.")
+    return content
+
+
+def read_clip(directory: Path) -> Any:
+    """Read a full CLIP model.
+
+    Args:
+        directory: As ``CLIPModel.save_pretrained`` writes it.
+
+    Returns:
+        The ``CLIPModel`` in float32, whatever the file stores, on the CPU.
+
+    Raises:
+        ValueError: If the directory holds another kind of model, or none.
+        CheckpointError: If weights are missing, left over or of a wrong shape.
+    """
+    from safetensors import SafetensorError
+    from transformers import CLIPModel
+
+    config = directory / "config.json"
+    if not config.is_file():
+        raise ValueError(
+            f"The directory {directory} must hold a model's `config.json` or an adapter's"
+            " `adapter_config.json`, but has neither."
+        )
+    kind = read_json(config).get("model_type")
+    if kind != "clip":
+        raise ValueError(
+            f"The directory {directory} must hold a CLIP model of transformers, but holds one of type"
+            f" {kind!r}. Models of other types, SigLIP among them, load through open_clip:"
+            " `open_clip:ARCHITECTURE/PRETRAINED`."
+        )
+    try:
+        with no_progress_bar():
+            read: Any = CLIPModel.from_pretrained(
+                directory, output_loading_info=True, local_files_only=True, weights_only=True
+            )
+            model, report = read
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"The model in {directory} cannot be read: {error}") from error
+    _check_keys(
+        str(directory),
+        missing=report["missing_keys"],
+        extra=[key for key in report["unexpected_keys"] if not key.endswith("position_ids")],
+    )
+    return model.to(torch.float32).eval()
+
+
+def load_base(
+    base: Any,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> Base:
+    """Load the model that an adapter or checkpoint was trained from.
+
+    Args:
+        base: A directory, a Hub id or a registry name of a CLIP model.
+        revision: For a Hub id.
+        cache_dir: Where the Hub's cache is, if not where ``huggingface_hub`` puts it.
+        token: For a private repository.
+
+    Raises:
+        ValueError: If ``base`` is none of these.
+        ModelUnavailableError: If it cannot be fetched.
+    """
+    name = str(base)
+    entry = REGISTRY.get(name)
+    if entry is not None and entry.kind == "clip":
+        name = entry.source
+    directory = Path(base).expanduser()
+    if not directory.is_dir():
+        if not is_hub_id(name):
+            raise ValueError(
+                f"Argument `base` must be the directory or the Hub id of a CLIP model, but got {name!r},"
+                " which is neither."
+            )
+        directory = fetch_snapshot(name, revision, cache_dir, token)
+    return Base(read_clip(directory), directory, name)
+
+
+def load_adapter(directory: Path, base: Base) -> Any:
+    """Put an adapter on its base.
+
+    Args:
+        directory: As ``PeftModel.save_pretrained`` writes it.
+        base: Its base; the model is changed.
+
+    Returns:
+        The ``PeftModel``.
+
+    Raises:
+        CheckpointError: If the adapter's weights are not exactly those that its configuration asks for on
+            this base. peft only warns of some, and leaves the model without them.
+    """
+    from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
+    from safetensors import SafetensorError
+
+    try:
+        weights = load_peft_weights(str(directory), device="cpu")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error below
+            model = PeftModel.from_pretrained(base.model, str(directory), torch_device="cpu")
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"The adapter in {directory} does not fit the base `{base.name}`: {error}"
+        ) from error
+    wanted = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
+    _check_keys(
+        str(directory), missing=sorted(wanted - weights.keys()), extra=sorted(weights.keys() - wanted)
+    )
+    return model.to(torch.float32).eval()
+
+
+def read_preprocessing(directory: Path, model: Any) -> Preprocessing:
+    """How a CLIP model's images are prepared: its processor's file, else CLIP's way at the model's size.
+
+    Raises:
+        ValueError: If the file asks for something that is not supported.
+    """
+    settings: Any = None
+    if (directory / "preprocessor_config.json").is_file():
+        settings = read_json(directory / "preprocessor_config.json")
+    elif (directory / "processor_config.json").is_file():
+        settings = read_json(directory / "processor_config.json").get("image_processor")
+    if settings is None:
+        return Preprocessing(size=int(model.config.vision_config.image_size))
+    try:
+        return Preprocessing.from_transformers(settings)
+    except ValueError as error:
+        raise ValueError(
+            f"The processor in {directory} is not supported: {error} Pass `preprocessing=` to choose another."
+        ) from error
+
+
+def read_tokenizer(*directories: Path) -> Any:
+    """The tokenizer in the first of the directories that has one.
+
+    Raises:
+        ValueError: If none has.
+    """
+    from transformers import AutoTokenizer
+
+    for directory in directories:
+        if any((directory / name).is_file() for name in _TOKENIZER_FILES):
+            return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    raise ValueError(
+        f"The directory {directories[0]} must hold the model's tokenizer (`tokenizer.json` or `vocab.json`),"
+        " but has none. Save it beside the model with `tokenizer.save_pretrained(directory)`, or pass"
+        " `tokenizer=`."
+    )
+
+
+def _check_keys(source: str, missing: Any, extra: Any) -> None:
+    if missing or extra:
+        raise CheckpointError(
+            f"The weights in {source} must be exactly the model's, but"
+            f" {describe_keys(missing=missing, extra=extra)}."
+        )
+
+
+def describe_keys(limit: int = 5, **groups: Any) -> str:
+    """Name the keys of each group: ``"2 are missing (a, b) and 1 is extra (c)"``."""
+    parts = []
+    for kind, keys in groups.items():
+        names = sorted(keys)
+        if names:
+            shown = ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+            parts.append(
+                f"{len(names)} {'is' if len(names) == 1 else 'are'} {kind.replace('_', ' ')} ({shown})"
+            )
+    return " and ".join(parts)

@@ -1,0 +1,290 @@
+"""The base of models that judge by the similarity of embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from unisim_metrics.images import Images, Preprocessing, list_images, preprocess
+from unisim_metrics.models.hashing import hash_weights, weights_state
+from unisim_metrics.models.texts import check_texts
+
+if TYPE_CHECKING:
+    from unisim_metrics.images import ImageInput
+    from unisim_metrics.prompts import Prompts
+    from unisim_metrics.tasks import Method, Task
+
+__all__ = ["EncoderModel"]
+
+# Items per pass of a tower when the caller does not say: a CPU gains nothing beyond a few dozen.
+_BATCH_ON_CPU = 32
+_BATCH_ON_ACCELERATOR = 256
+
+
+class EncoderModel(nn.Module):
+    """Two towers that embed images and texts in one space.
+
+    A subclass says how a batch of pixels and a batch of tokens pass through its towers; this class prepares
+    images and texts, keeps batches small, and guards evaluation mode and gradients.
+
+    The backbone always runs in evaluation mode. Gradients flow only from the embeddings to images that
+    require them: parameters are never trained through this class.
+
+    Args:
+        backbone: The module that holds both towers.
+        name: What the signature calls the model.
+        preprocessing: How images are prepared.
+        truncate: Whether texts longer than the context are cut (with one warning a process) or are an error.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, name: str, preprocessing: Preprocessing, truncate: bool = True
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.name = name
+        self.preprocessing = preprocessing
+        self.truncate = truncate
+        self.training = False
+        self._hash: tuple[object, str] | None = None
+
+    # What a subclass says.
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Pass prepared images `[N, 3, S, S]` through the image tower: `[N, D]`, of any length."""
+        raise NotImplementedError
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Turn texts into the tensors that ``encode_tokens`` takes, each with `N` rows."""
+        raise NotImplementedError
+
+    def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Pass tokens, of any device, through the text tower: `[N, D]`, of any length."""
+        raise NotImplementedError
+
+    def merged_weights(self) -> Mapping[str, Any]:
+        """The weights that determine the embeddings, by name. Adapters are merged."""
+        return self.backbone.state_dict()
+
+    # What every model offers.
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((tensor.device for tensor in self._tensors()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the weights."""
+        return next((tensor.dtype for tensor in self._tensors() if tensor.is_floating_point()), torch.float32)
+
+    @property
+    def input_tag(self) -> str:
+        """How images are prepared, for the signature: ``"112-bicubic"``."""
+        return str(self.preprocessing)
+
+    def weights_hash(self) -> str:
+        """SHA-256, in hex, of the weights. Equal weights give equal hashes on every machine and device.
+
+        It is computed once and again after a weight has changed.
+        """
+        state = weights_state(self.backbone)
+        if self._hash is None or self._hash[0] != state:
+            self._hash = (state, hash_weights(self.merged_weights()))
+        return self._hash[1]
+
+    def embed_images(self, images: Images, batch_size: int | None = None) -> Tensor:
+        """Embed images.
+
+        Args:
+            images: A PIL image, path, uint8 (0–255) or float (0–1) tensor `[C, H, W]` or `[N, C, H, W]`, or a
+                sequence of these of any sizes. An image that stands several times in a sequence is encoded
+                once.
+            batch_size: How many images pass through the tower at a time. It does not change the result.
+
+        Returns:
+            Embeddings `[N, D]` of unit length, float32 (float64 for a model in float64), on the model's
+            device. They carry a graph only if the images require gradients and gradients are enabled.
+
+        Raises:
+            ValueError: If an image is empty, out of range, or not an image.
+            TypeError: If an input is of a type that holds no image.
+        """
+        list_images(images)  # the whole input is checked before anything is encoded
+        items = cast("Sequence[ImageInput]", images if isinstance(images, list | tuple) else [images])
+        unique, positions = _unique(items)
+        size = self._batch_size(batch_size)
+        parts = [self._embed_pixels(batch) for batch in _batches(unique, size)]
+        embeddings = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if len(unique) == len(items):
+            return embeddings
+        # An item of the list may be a batch itself: its rows stay together.
+        counts = [_rows(item) for item in unique]
+        starts = [sum(counts[:index]) for index in range(len(counts))]
+        rows = [starts[index] + row for index in positions for row in range(counts[index])]
+        return embeddings[torch.tensor(rows, device=embeddings.device)]
+
+    def embed_texts(self, texts: str | Sequence[str], batch_size: int | None = None) -> Tensor:
+        """Embed texts. A text that stands several times is encoded once.
+
+        Args:
+            texts: A text or a sequence of texts.
+            batch_size: How many texts pass through the tower at a time. It does not change the result.
+
+        Returns:
+            Embeddings `[N, D]` of unit length, float32 (float64 for a model in float64), on the model's
+            device, without a graph.
+
+        Raises:
+            ValueError: If there is no text, or one is too long and the model was loaded with
+                ``truncate=False``.
+            TypeError: If something else than strings comes.
+        """
+        items = check_texts(texts)
+        # Texts of like length share a pass, so that a long one does not lengthen all.
+        unique = sorted(dict.fromkeys(items), key=len)
+        size = self._batch_size(batch_size)
+        with torch.no_grad(), self._evaluation():
+            tokens = self.tokenize(unique)
+            parts = [
+                self._normalize(
+                    self.encode_tokens({key: value[start : start + size] for key, value in tokens.items()})
+                )
+                for start in range(0, len(unique), size)
+            ]
+        embeddings = torch.cat(parts)
+        if unique == items:
+            return embeddings
+        rows = {text: row for row, text in enumerate(unique)}
+        return embeddings[torch.tensor([rows[text] for text in items], device=embeddings.device)]
+
+    def compare(
+        self,
+        references: Any,
+        alternatives: Any,
+        task: Task | None = None,
+        method: Method = "naive",
+        prompts: Prompts | None = None,
+    ) -> Tensor:
+        """Score `N` alternatives against each of `B` references.
+
+        Args:
+            references: The `B` references, images or texts; None for quality, attributes and odd-one-out.
+            alternatives: For each reference its `N` alternatives.
+            task: One of the tasks' names; inferred from what is passed if None.
+            method: How quality and attributes are scored, ``"naive"`` or ``"clip-iqa"``.
+            prompts: Texts other than the default ones.
+
+        Returns:
+            Scores `[B, N]`; higher is closer. NaN where a smaller group has no alternative.
+
+        Raises:
+            ValueError: If the inputs do not fit together or do not tell the task.
+            TypeError: If something is neither image nor text.
+        """
+        from unisim_metrics import functional
+
+        return functional.compare(self, references, alternatives, task=task, method=method, prompts=prompts)
+
+    def forward(
+        self, items: Tensor | Sequence[Any] | str, modality: Literal["image", "text"] = "image"
+    ) -> Tensor:
+        """Embed hashable ``items``: the call that ``torchmetrics.wrappers.FeatureShare`` keeps and shares.
+
+        Args:
+            items: A tensor of images, or a tuple of images or texts.
+            modality: Which tower they pass through.
+
+        Returns:
+            Embeddings `[N, D]` of unit length.
+
+        Raises:
+            ValueError: If ``modality`` is another one.
+        """
+        if modality == "image":
+            return self.embed_images(cast("Images", items))
+        if modality == "text":
+            return self.embed_texts(cast("Sequence[str]", items))
+        raise ValueError(f"Argument `modality` must be one of ('image', 'text'), but got {modality!r}.")
+
+    def train(self, mode: bool = True) -> Self:
+        """Keep evaluation mode, whatever ``mode``; a user's module that is shared keeps its own."""
+        return self
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from self.backbone.parameters()
+        yield from self.backbone.buffers()
+
+    def _batch_size(self, batch_size: int | None) -> int:
+        if batch_size is None:
+            return _BATCH_ON_CPU if self.device.type == "cpu" else _BATCH_ON_ACCELERATOR
+        if batch_size < 1:
+            raise ValueError(f"Argument `batch_size` must be at least 1, but got {batch_size}.")
+        return batch_size
+
+    def _embed_pixels(self, images: Images) -> Tensor:
+        dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
+        pixels = preprocess(images, self.preprocessing, device=self.device, dtype=dtype)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and pixels.requires_grad), self._evaluation():
+            return self._normalize(self.encode_pixels(pixels.to(self.dtype)))
+
+    def _normalize(self, features: Tensor) -> Tensor:
+        dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+        return F.normalize(features.to(dtype), dim=-1)
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        """Run in evaluation mode with frozen weights; a module shared with a training loop gets back what it had."""
+        training = [module for module in self.backbone.modules() if module.training]
+        trained = [weight for weight in self.backbone.parameters() if weight.requires_grad]
+        for module in training:
+            module.training = False
+        for weight in trained:
+            weight.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
+            for weight in trained:
+                weight.requires_grad_(True)
+
+
+def _unique(items: Sequence[ImageInput]) -> tuple[list[ImageInput], list[int]]:
+    """The items without those that stand again, and for each item its place among them."""
+    places: dict[object, int] = {}
+    unique: list[ImageInput] = []
+    positions: list[int] = []
+    for item in items:
+        key: object = fspath(item) if isinstance(item, str | PathLike) else id(item)
+        if key not in places:
+            places[key] = len(unique)
+            unique.append(item)
+        positions.append(places[key])
+    return unique, positions
+
+
+def _rows(item: ImageInput) -> int:
+    return item.shape[0] if isinstance(item, Tensor) and item.ndim == 4 else 1
+
+
+def _batches(items: Sequence[ImageInput], size: int) -> Iterator[list[ImageInput]]:
+    """Cut a list whose items are images or batches of them into lists of at most ``size`` images."""
+    batch: list[ImageInput] = []
+    room = size
+    for item in items:
+        pieces = torch.split(item, size) if isinstance(item, Tensor) and item.ndim == 4 else (item,)
+        for piece in pieces:
+            if _rows(piece) > room:
+                yield batch
+                batch, room = [], size
+            batch.append(piece)
+            room -= _rows(piece)
+    yield batch

@@ -1,0 +1,42 @@
+"""One hash for the weights of a model, the same on every machine and device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["hash_weights", "weights_state"]
+
+
+def weights_state(module: nn.Module) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a weight of ``module`` does: names, addresses and versions.
+
+    It is cheap to take and compare. Writing through ``parameter.data`` is the one change it does not see.
+    """
+    tensors: Iterable[tuple[str, Tensor]] = (*module.named_parameters(), *module.named_buffers())
+    return tuple(
+        (name, tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for name, tensor in tensors
+    )
+
+
+def hash_weights(weights: Mapping[str, object]) -> str:
+    """SHA-256 of names, dtypes, shapes and bytes, in the order of the names.
+
+    Args:
+        weights: A ``state_dict()``. Entries that are no tensors are left out.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name]
+        if not isinstance(tensor, Tensor):
+            continue
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()

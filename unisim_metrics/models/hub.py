@@ -1,0 +1,146 @@
+"""Fetching a model's files from the Hugging Face Hub, and what to say when that cannot be done."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from unisim_metrics.errors import ModelUnavailableError
+from unisim_metrics.models.registry import pinned_revision
+
+__all__ = ["cache_root", "fetch_snapshot", "is_hub_id", "is_offline"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
+_FILE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+
+# Repositories often hold the same weights for several libraries: fetch one copy, and nothing that runs code.
+_SMALL_FILES = [
+    "config.json",
+    "adapter_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+]
+_SAFE_WEIGHTS = [
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+    "adapter_model.safetensors",
+]
+_OLD_WEIGHTS = [
+    "pytorch_model.bin",
+    "pytorch_model-*-of-*.bin",
+    "pytorch_model.bin.index.json",
+    "adapter_model.bin",
+]
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether ``name`` reads as ``org/name`` and not as a path on this machine."""
+    return (
+        _HUB_ID.fullmatch(name) is not None
+        and not name.endswith(_FILE_SUFFIXES)
+        and not Path(name).exists()
+        and not Path(name).parent.is_dir()
+    )
+
+
+def is_offline() -> bool:
+    """Whether the user told Hugging Face's libraries to stay off the network."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """Where converted checkpoints are kept: ``cache_dir``, ``$UNISIM_CACHE`` or ``~/.cache/unisim_metrics``."""
+    chosen = cache_dir or os.environ.get("UNISIM_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "unisim_metrics"
+
+
+def fetch_snapshot(
+    repository: str,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """Fetch a model's files, with a progress bar, and give the directory they are in.
+
+    Files already in the cache are not fetched again, and need no network. Weights come as safetensors where
+    the repository has them.
+
+    Args:
+        repository: The Hub id.
+        revision: A branch, tag or commit; by default the commit that the registry pins, else the main branch.
+        cache_dir: Where the Hub's cache is, if not where ``huggingface_hub`` puts it.
+        token: For a private or gated repository.
+
+    Raises:
+        ModelUnavailableError: If the repository cannot be reached, or holds no such model.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    revision = revision or pinned_revision(repository)
+
+    def fetch(patterns: list[str]) -> Path:
+        path: str = snapshot_download(
+            repository, revision=revision, cache_dir=cache_dir, token=token, allow_patterns=patterns
+        )
+        return Path(path)
+
+    try:
+        directory = fetch(_SMALL_FILES + _SAFE_WEIGHTS)
+        if not any(directory.glob("*.safetensors")):
+            directory = fetch(_SMALL_FILES + _OLD_WEIGHTS)
+    except GatedRepoError as error:
+        reason = "its owner grants access to it on request, and this machine's token has none"
+        raise _unavailable(repository, reason) from error
+    except RepositoryNotFoundError as error:
+        raise _unavailable(repository, "the Hub has no such repository, or it is private") from error
+    except RevisionNotFoundError as error:
+        raise _unavailable(repository, f"it has no revision {revision!r}") from error
+    except HFValidationError as error:
+        raise _unavailable(repository, f"that is no valid id: {error}") from error
+    except Exception as error:  # the Hub's client lets errors of several HTTP libraries through
+        raise _unavailable(repository, _network_reason(error)) from error
+    has_config = any((directory / name).is_file() for name in ("config.json", "adapter_config.json"))
+    if not has_config or not any((*directory.glob("*.safetensors"), *directory.glob("*.bin"))):
+        if is_offline():
+            raise _unavailable(
+                repository, "HF_HUB_OFFLINE is set and the local cache holds only a part of it"
+            )
+        reason = "it holds neither a model of transformers nor an adapter of peft"
+        raise _unavailable(
+            repository, f"{reason}; for a model of open_clip write `open_clip:hf-hub:{repository}`"
+        )
+    return directory
+
+
+def _network_reason(error: Exception) -> str:
+    if is_offline():
+        return "HF_HUB_OFFLINE is set and it is not in the local cache"
+    return f"the Hub cannot be reached and it is not in the local cache ({type(error).__name__}: {error})"
+
+
+def _unavailable(repository: str, reason: str) -> ModelUnavailableError:
+    return ModelUnavailableError(
+        f"The model `{repository}` could not be fetched from the Hub: {reason}.\n"
+        "Ways out:\n"
+        "  - connect to the network, unset HF_HUB_OFFLINE, and load again (for a private repository run"
+        " `hf auth login` or pass `token=`);\n"
+        f"  - on a machine with a network run `hf download {repository} --local-dir DIRECTORY`, copy the"
+        " directory here and load it: load_model('DIRECTORY');\n"
+        "  - use the model that comes with the package: load_model('unisim-mini')."
+    )

@@ -1,0 +1,267 @@
+"""``load_model``: one door for names, directories, files, Hub ids and modules."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unisim_metrics.images import Preprocessing, Resample
+from unisim_metrics.models.checkpoint import load_checkpoint
+from unisim_metrics.models.clip import CLIPEncoder
+from unisim_metrics.models.convert import base_of_adapter
+from unisim_metrics.models.custom import CustomEncoder
+from unisim_metrics.models.directories import (
+    is_adapter,
+    load_adapter,
+    load_base,
+    read_clip,
+    read_preprocessing,
+    read_tokenizer,
+)
+from unisim_metrics.models.encoder import EncoderModel
+from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
+from unisim_metrics.models.lora import is_peft_model, merge_lora
+from unisim_metrics.models.open_clip import PREFIX, is_open_clip, load_open_clip, wrap_open_clip
+from unisim_metrics.models.protocol import PerceptualModel
+from unisim_metrics.models.published import find_published
+from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
+
+__all__ = ["load_model"]
+
+_CHECKPOINT_SUFFIXES = (".pt", ".pth")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """What the caller of ``load_model`` chose, passed along as one."""
+
+    revision: str | None = None
+    base: Any = None
+    truncate: bool = True
+    preprocessing: Preprocessing | None = None
+    tokenizer: Any = None
+    cache_dir: str | Path | None = None
+    token: str | bool | None = None
+
+    def hub(self) -> dict[str, Any]:
+        return {"cache_dir": self.cache_dir, "token": self.token}
+
+
+def load_model(
+    name_or_path_or_module: str | PathLike[str] | nn.Module | PerceptualModel = "unisim-mini",
+    *,
+    revision: str | None = None,
+    base: str | PathLike[str] | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    resample: Resample = "bicubic",
+    truncate: bool = True,
+    preprocessing: Preprocessing | None = None,
+    tokenizer: Any = None,
+    cache_dir: str | PathLike[str] | None = None,
+    token: str | bool | None = None,
+) -> PerceptualModel:
+    """Load a perceptual model.
+
+    In order, the first argument is taken for: a perceptual model (given back), a module, the bundled model's
+    name, a name of the registry, a directory, an authors' ``.pt``, ``open_clip:...``, a Hub id. Only the
+    names and ids that need it are downloaded.
+
+    Args:
+        name_or_path_or_module: A name of ``list_models()``; a directory with a CLIP model of transformers, an
+            adapter of peft or a model of open_clip; a ``.pt`` of the authors;
+            ``"open_clip:ARCHITECTURE/PRETRAINED"``; a Hub id ``"org/name"``; a ``CLIPModel``, ``PeftModel``,
+            model of open_clip, or any module with ``encode_image`` and ``encode_text``.
+        revision: Branch, tag or commit of a Hub id.
+        base: Directory or Hub id of the CLIP model that an adapter or ``.pt`` was trained from; found by
+            default.
+        device: Where the model goes; the CPU, or where a module already is, by default.
+        dtype: Type of the weights; float32 whatever a file stores, or what a module already has, by default.
+        resample: ``"bicubic"``, or ``"pil"`` to resize every image by Pillow: exact, without gradients,
+            slower.
+        truncate: Whether texts longer than the model's context are cut, with one warning a process, or are an
+            error.
+        preprocessing: How images are prepared, if not as the model says.
+        tokenizer: The tokenizer, if not the model's own: of transformers for CLIP, else a callable.
+        cache_dir: Another place for downloads and converted copies.
+        token: For a private or gated repository of the Hub.
+
+    Returns:
+        The model. What was loaded here has frozen parameters; a module of the user's keeps its own settings.
+
+    Raises:
+        ValueError: If the name is unknown, an argument does not apply, or a directory holds no such model.
+        CheckpointError: If weights are not exactly what their layout asks for. It is a ``ValueError``.
+        ModelUnavailableError: If a known model cannot be fetched. It is an ``OSError``, and tells the ways
+            out.
+    """
+    target = name_or_path_or_module
+    options = _Options(
+        revision=revision,
+        base=base,
+        truncate=truncate,
+        preprocessing=preprocessing,
+        tokenizer=tokenizer,
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+        token=token,
+    )
+    if resample not in ("bicubic", "pil"):
+        raise ValueError(f"Argument `resample` must be one of ('bicubic', 'pil'), but got {resample!r}.")
+    if isinstance(target, str | PathLike):
+        model = _from_name(target, options)
+        model.to(dtype or torch.float32).requires_grad_(False)
+        model.backbone.eval()
+    elif isinstance(target, PerceptualModel):
+        if options != _Options() or dtype is not None or resample != "bicubic":
+            raise ValueError(
+                f"Argument `name_or_path_or_module` is a model already ({target.name!r}): only `device`"
+                " applies to it."
+            )
+        return target if device is None else target.to(torch.device(device))
+    elif isinstance(target, nn.Module):
+        _refuse(options, "a module", "revision", "base", "cache_dir", "token")
+        model = _from_module(target, options)
+        if dtype is not None:
+            model.to(dtype)
+    else:
+        raise TypeError(
+            "Argument `name_or_path_or_module` must be a name, a path, a module or a perceptual model, but"
+            f" got {type(target).__name__}."
+        )
+    if resample != "bicubic":
+        model.preprocessing = dataclasses.replace(model.preprocessing, resample=resample)
+    return model if device is None else model.to(device)
+
+
+def _from_name(target: str | PathLike[str], options: _Options) -> EncoderModel:
+    name = str(target)
+    is_text = isinstance(target, str)
+    if is_text and name in REGISTRY:
+        return _from_registry(REGISTRY[name], options)
+    if is_text and name.startswith(PREFIX):
+        _refuse(options, "a model of open_clip", "revision", "base", "token")
+        return _from_open_clip(name.removeprefix(PREFIX), options)
+    path = Path(target).expanduser()
+    if not name:
+        raise ValueError(_unknown(name))
+    if path.is_dir() and not (is_text and options.revision is not None):
+        return _from_directory(path, path.resolve().name, options)
+    if path.is_file():
+        return _from_file(path, options)
+    if is_text and (is_hub_id(name) or (options.revision is not None and name.count("/") == 1)):
+        directory = fetch_snapshot(name, options.revision, **options.hub())
+        return _from_directory(directory, name, dataclasses.replace(options, revision=None))
+    raise ValueError(_unknown(name))
+
+
+def _from_registry(entry: ModelEntry, options: _Options) -> EncoderModel:
+    if entry.kind == "bundled":
+        _refuse(options, f"`{entry.name}`", "revision", "base")
+        directory = Path(str(resources.files("unisim_metrics") / "assets" / entry.name))
+        return _from_directory(directory, entry.name, options)
+    if entry.kind == "open_clip":
+        _refuse(options, f"`{entry.name}`", "revision", "base", "token")
+        return _from_open_clip(entry.source, options, entry.name)
+    if entry.kind == "published":
+        _refuse(options, f"`{entry.name}`", "revision", "base")
+        directory = find_published(entry, options.cache_dir, options.token)
+        return _from_directory(directory, entry.name, options)
+    directory = fetch_snapshot(entry.source, options.revision, **options.hub())
+    return _from_directory(directory, entry.name, dataclasses.replace(options, revision=None))
+
+
+def _from_directory(directory: Path, name: str, options: _Options) -> EncoderModel:
+    _refuse(options, f"the directory {directory}", "revision")
+    if is_adapter(directory):
+        base = load_base(options.base or base_of_adapter(directory), **options.hub())
+        return _clip(merge_lora(load_adapter(directory, base)), name, options, directory, base.directory)
+    _refuse(options, f"the full model in {directory}", "base")
+    if (directory / "open_clip_config.json").is_file() and not (directory / "config.json").is_file():
+        return _from_open_clip(f"local-dir:{directory}", options, name)
+    return _clip(read_clip(directory), name, options, directory)
+
+
+def _from_file(path: Path, options: _Options) -> EncoderModel:
+    if path.suffix not in _CHECKPOINT_SUFFIXES:
+        raise ValueError(
+            f"Argument `name_or_path_or_module` must be a directory or an authors' checkpoint"
+            f" ({', '.join(_CHECKPOINT_SUFFIXES)}), but got the file {str(path)!r}."
+        )
+    _refuse(options, f"the file {path}", "revision")
+    checkpoint = load_checkpoint(path, options.base, **options.hub())
+    return _clip(merge_lora(checkpoint.model), path.stem, options, checkpoint.base.directory)
+
+
+def _from_open_clip(spec: str, options: _Options, name: str | None = None) -> EncoderModel:
+    return load_open_clip(
+        spec,
+        name=name,
+        truncate=options.truncate,
+        preprocessing=options.preprocessing,
+        tokenizer=options.tokenizer,
+        cache_dir=options.cache_dir,
+    )
+
+
+def _from_module(module: nn.Module, options: _Options) -> EncoderModel:
+    kind = type(module).__name__
+    core = module.get_base_model() if is_peft_model(module) else module  # type: ignore[operator]
+    if getattr(getattr(core, "config", None), "model_type", None) == "clip":
+        # A model read by `from_pretrained` remembers the directory or id, whose tokenizer may be at hand.
+        source = Path(str(getattr(core, "name_or_path", "") or "."))
+        if options.tokenizer is None and not (source.is_dir() and source != Path(".")):
+            raise ValueError(
+                f"Argument `tokenizer` must be given for a {kind} that was not read from a directory: pass"
+                " `transformers.AutoTokenizer.from_pretrained(...)`."
+            )
+        return _clip(module, kind, options, source)
+    if is_open_clip(module):
+        return wrap_open_clip(
+            module,
+            name=kind,
+            truncate=options.truncate,
+            preprocessing=options.preprocessing,
+            tokenizer=options.tokenizer,
+        )
+    return CustomEncoder(module, options.tokenizer, kind, options.preprocessing)
+
+
+def _clip(backbone: nn.Module, name: str, options: _Options, *directories: Path) -> CLIPEncoder:
+    """A CLIP encoder with the tokenizer and processor of the first directory that has them."""
+    tokenizer = options.tokenizer if options.tokenizer is not None else read_tokenizer(*directories)
+    preprocessing = options.preprocessing
+    if preprocessing is None:
+        has_processor = [
+            directory
+            for directory in directories
+            if any(
+                (directory / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")
+            )
+        ]
+        preprocessing = read_preprocessing((has_processor or list(directories))[0], backbone)
+    return CLIPEncoder(backbone, tokenizer, name, preprocessing, options.truncate)
+
+
+def _refuse(options: _Options, what: str, *arguments: str) -> None:
+    """An argument that would be ignored is an error."""
+    for argument in arguments:
+        if getattr(options, argument) is not None:
+            raise ValueError(f"Argument `{argument}` does not apply to {what}: leave it out.")
+
+
+def _unknown(name: str) -> str:
+    known = list_models()
+    close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(f'`{match}`' for match in close)}?" if close else ""
+    return (
+        f"Argument `name_or_path_or_module` must be one of {known}, a directory, a `.pt` file, a Hub id"
+        f" `org/name` or `open_clip:ARCHITECTURE/PRETRAINED`, but got {name!r}, which is none of these"
+        f" here.{hint}"
+    )

@@ -1,0 +1,117 @@
+"""The authors' published checkpoints by name: from the cache, the Hub, or the authors' own files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from unisim_metrics.errors import CheckpointError, ModelUnavailableError
+from unisim_metrics.models.convert import convert
+from unisim_metrics.models.hub import cache_root, fetch_snapshot, is_offline
+from unisim_metrics.models.registry import ModelEntry
+
+__all__ = ["find_published"]
+
+# The organisation on the Hub that hosts converted copies. There is none yet, and a name that nobody owns must
+# not be asked for: whoever claimed it could hand out other weights.
+HUB_ORG: str | None = None
+
+
+def find_published(
+    entry: ModelEntry, cache_dir: str | Path | None = None, token: str | bool | None = None
+) -> Path:
+    """The directory that holds a published model, made or fetched if need be.
+
+    In order: a converted copy in the cache; the repository ``$UNISIM_HUB_ORG/NAME`` on the Hub; the authors'
+    file, which is fetched from Google Drive with gdown, converted and kept in the cache.
+
+    Args:
+        entry: The model.
+        cache_dir: Another place for the cache.
+        token: For a private repository.
+
+    Raises:
+        ModelUnavailableError: If none of these can be had. The message tells each way out.
+    """
+    copy = cache_root(cache_dir) / entry.name
+    if copy.is_dir():
+        return copy
+    reasons = [f"there is no converted copy at {copy}"]
+
+    cause: BaseException | None = None
+    organisation = os.environ.get("UNISIM_HUB_ORG") or HUB_ORG
+    if organisation:
+        repository = f"{organisation}/{entry.name}"
+        try:
+            return fetch_snapshot(repository, cache_dir=cache_dir, token=token)
+        except ModelUnavailableError as error:
+            reasons.append(str(error).splitlines()[0])
+            cause = error
+    else:
+        reasons.append("no organisation of the Hub is configured (UNISIM_HUB_ORG is not set)")
+
+    checkpoint = copy.with_suffix(".pt")
+    try:
+        if not checkpoint.is_file():
+            _fetch_from_drive(entry, checkpoint)
+        convert(checkpoint, copy, merged=True, cache_dir=cache_dir, token=token)
+    except ModelUnavailableError as error:
+        reasons.append(f"the base of the authors' file is out of reach: {str(error).splitlines()[0]}")
+        cause = error
+    except CheckpointError as error:
+        reasons.append(f"the file {checkpoint} is not the authors' checkpoint (remove it): {error}")
+        cause = error
+    except (ImportError, OSError) as error:
+        if copy.is_dir():  # another process has just written it
+            return copy
+        reasons.append(str(error))
+        cause = error
+    else:
+        checkpoint.unlink(missing_ok=True)
+        return copy
+    raise _unavailable(entry, copy, reasons) from cause
+
+
+def _fetch_from_drive(entry: ModelEntry, target: Path) -> None:
+    """Fetch the authors' file; ``target`` appears when it is whole."""
+    if is_offline():
+        raise OSError("HF_HUB_OFFLINE is set, so the authors' file was not asked for")
+    try:
+        import gdown
+    except ImportError as error:
+        raise ImportError(
+            "fetching the authors' file needs gdown, which is not installed: `pip install"
+            " 'unisim-metrics[drive]'`"
+        ) from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(f".{os.getpid()}.part")
+    try:
+        fetched = gdown.download(id=entry.drive_id, output=str(part), quiet=False)
+        if fetched is None or not part.is_file():
+            raise OSError("Google Drive did not give the authors' file")
+        os.replace(part, target)
+    except Exception as error:  # gdown lets errors of several libraries through
+        raise OSError(f"the authors' file could not be fetched from Google Drive: {error}") from error
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def _unavailable(entry: ModelEntry, copy: Path, reasons: list[str]) -> ModelUnavailableError:
+    tried = "\n".join(f"  - {reason}" for reason in reasons)
+    return ModelUnavailableError(
+        f"The model `{entry.name}` is not on this machine and could not be fetched:\n{tried}\n"
+        "Ways out:\n"
+        "  - with a network, let the package fetch and convert the authors' file: unset HF_HUB_OFFLINE, run"
+        " `pip install 'unisim-metrics[drive]'` and load again;\n"
+        "  - without one, fetch the file and its base elsewhere:\n"
+        f"      gdown {entry.drive_id} -O {entry.name}.pt\n"
+        f"      hf download {entry.base} --local-dir base\n"
+        "    copy both here and convert them:\n"
+        f"      unisim convert {entry.name}.pt {copy} --base base --merged\n"
+        f"  - use a copy that somebody has put on the Hub as ORG/{entry.name}: `export UNISIM_HUB_ORG=ORG`;\n"
+        "  - use the model that comes with the package: load_model('unisim-mini')."
+    )

@@ -1,0 +1,115 @@
+"""The models that have a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["BASES", "REGISTRY", "ModelEntry", "list_models", "pinned_revision"]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One named model.
+
+    Attributes:
+        name: The name that ``load_model`` takes.
+        kind: ``"bundled"`` comes with the package; ``"published"`` is one of the authors' checkpoints;
+            ``"clip"`` is a CLIP model of transformers on the Hub; ``"open_clip"`` a model of open_clip.
+        description: One line.
+        source: The Hub id, or the specification for open_clip; nothing for the other kinds.
+        revision: The commit on the Hub that is loaded.
+        base: The Hub id of the model that the checkpoint was trained from.
+        drive_id: The authors' file on Google Drive.
+    """
+
+    name: str
+    kind: Literal["bundled", "published", "clip", "open_clip"]
+    description: str
+    source: str = ""
+    revision: str | None = None
+    base: str | None = None
+    drive_id: str | None = None
+
+
+_LAION_B_32 = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+_OPENAI_L_14_336 = "openai/clip-vit-large-patch14-336"
+_OPENAI_L_14 = "openai/clip-vit-large-patch14"
+
+# The base of an authors' checkpoint, by the rows of its position embedding. The paper says 336 px, the
+# authors' README plain L/14: the file itself decides.
+BASES = {50: _LAION_B_32, 257: _OPENAI_L_14, 577: _OPENAI_L_14_336}
+
+_ENTRIES = (
+    ModelEntry("unisim-mini", "bundled", "Small two-tower CLIP that comes with the package; 112 px"),
+    ModelEntry(
+        "unisim-vit-b-32",
+        "published",
+        "The paper's UniSim ViT-B/32, multi-task LoRA of CLIP",
+        base=_LAION_B_32,
+        drive_id="1z8fQ3KSrih-diYqm9O_NazotlFTo8fN3",
+    ),
+    ModelEntry(
+        "unisim-vit-l-14",
+        "published",
+        "The paper's UniSim ViT-L/14, multi-task LoRA of CLIP",
+        base=_OPENAI_L_14_336,
+        drive_id="1exLFqZvantuiu4yx2FtdGb8OcolvFg_f",
+    ),
+    ModelEntry(
+        "clip-vit-b-32",
+        "clip",
+        "CLIP ViT-B/32 (LAION-2B), base of unisim-vit-b-32",
+        source=_LAION_B_32,
+        revision="1a25a446712ba5ee05982a381eed697ef9b435cf",
+    ),
+    ModelEntry(
+        "clip-vit-b-32-openai",
+        "clip",
+        "CLIP ViT-B/32 (OpenAI)",
+        source="openai/clip-vit-base-patch32",
+        revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+    ),
+    ModelEntry(
+        "clip-vit-l-14",
+        "clip",
+        "CLIP ViT-L/14 (OpenAI), 224 px",
+        source=_OPENAI_L_14,
+        revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
+    ),
+    ModelEntry(
+        "clip-vit-l-14-336",
+        "clip",
+        "CLIP ViT-L/14 (OpenAI), 336 px, base of unisim-vit-l-14",
+        source=_OPENAI_L_14_336,
+        revision="ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
+    ),
+    ModelEntry(
+        "clip-vit-h-14",
+        "clip",
+        "CLIP ViT-H/14 (LAION-2B)",
+        source="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        revision="1c2b8495b28150b8a4922ee1c8edee224c284c0c",
+    ),
+    ModelEntry(
+        "siglip-so400m-14",
+        "open_clip",
+        "SigLIP SoViT-400m/14 (WebLI), 384 px",
+        source="ViT-SO400M-14-SigLIP-384/webli",
+    ),
+)
+
+REGISTRY = {entry.name: entry for entry in _ENTRIES}
+
+
+def list_models() -> list[str]:
+    """The names that ``load_model`` knows, the bundled model first.
+
+    Besides these it takes local directories and files, Hub ids and ``open_clip:ARCHITECTURE/PRETRAINED``.
+    """
+    return list(REGISTRY)
+
+
+def pinned_revision(repository: str) -> str | None:
+    """The commit that the registry pins for a Hub id; None for one it does not know."""
+    return next((entry.revision for entry in _ENTRIES if entry.source == repository), None)

@@ -1,0 +1,31 @@
+"""One line that says what made a score, after sacreBLEU's.
+
+    unisim|model:unisim-mini@3f2a9c01b7de|task:quality/naive|input:112-bicubic|v:0.1.0
+
+Equal signatures mean equal weights, task, prompts, preprocessing and library version.
+"""
+
+from __future__ import annotations
+
+from unisim_metrics.models.protocol import PerceptualModel
+from unisim_metrics.prompts import Prompts, prompts_tag
+from unisim_metrics.tasks import Method, Task
+from unisim_metrics.version import __version__
+
+HASH_LENGTH = 12
+
+
+def signature(
+    model: PerceptualModel, task: Task | None, method: Method = "naive", prompts: Prompts | None = None
+) -> str:
+    """Return the signature of scores of `model`.
+
+    Args:
+        model: The model that scores.
+        task: The task, or None while it is still to be inferred.
+        method: How quality and attributes are scored.
+        prompts: Texts other than the default ones.
+    """
+    made_of = "inferred" if task is None else task + prompts_tag(task, method, prompts)
+    weights = model.weights_hash()[:HASH_LENGTH]
+    return f"unisim|model:{model.name}@{weights}|task:{made_of}|input:{model.input_tag}|v:{__version__}"
