@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from oracle import PlainClip, one_by_one
 
 if TYPE_CHECKING:
     from unisim_metrics.models import EncoderModel
@@ -146,6 +147,18 @@ def tiny_model(tiny_clip_dir: Path) -> EncoderModel:
     from unisim_metrics.models import load_model
 
     return load_model(tiny_clip_dir)  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def plain(tiny_clip_dir: Path) -> PlainClip:
+    """The model of ``tiny_clip_dir``, read and run without this package."""
+    return PlainClip(tiny_clip_dir)
+
+
+@pytest.fixture(scope="session")
+def exact() -> EncoderModel:
+    """A model whose embeddings do not depend on the batch in a single bit. Tests must not change it."""
+    return one_by_one()
 
 
 @pytest.fixture

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from unisim_metrics.models import EncoderModel
 
 PROMPTS = {
     "quality": ("A high quality photo.", "Good photo.", "Bad photo."),
@@ -102,9 +106,9 @@ def count_letters(texts: list[str]) -> Tensor:
     return counts
 
 
-def one_by_one(seed: int = 0):  # type: ignore[no-untyped-def]
+def one_by_one(seed: int = 0) -> EncoderModel:
     """The model of a `OneByOne` module."""
     from unisim_metrics import load_model
     from unisim_metrics.images import Preprocessing
 
-    return load_model(OneByOne(seed), tokenizer=count_letters, preprocessing=Preprocessing(size=8))
+    return load_model(OneByOne(seed), tokenizer=count_letters, preprocessing=Preprocessing(size=8))  # type: ignore[return-value]

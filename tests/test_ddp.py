@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +22,9 @@ SPLITS = {"even": 3, "uneven": 1, "first empty": 0, "second empty": 6}
 METRICS: dict[str, Callable[[Any], Any]] = {
     "mean": lambda model: UniSimScore(model, task="image-text"),
     "none": lambda model: UniSimScore(model, task="image-text", reduction="none"),
-    "none in float64": lambda model: UniSimScore(model, task="image-text", reduction="none").set_dtype(torch.float64),
+    "none in float64": lambda model: UniSimScore(model, task="image-text", reduction="none").set_dtype(
+        torch.float64
+    ),
     "ranking": lambda model: UniSimRanking(model),
     "ragged ranking": lambda model: UniSimRanking(model),
 }
@@ -31,7 +34,7 @@ def batches(kind: str) -> list[tuple[Any, ...]]:
     """Six batches of different sizes."""
     images = pixels(48, size=32)
     if "ranking" not in kind:
-        return [(batch, TEXTS[: len(batch)]) for batch in images.split([2, 3, 1, 4, 2, 5] + [31])][:6]
+        return [(batch, TEXTS[: len(batch)]) for batch in images.split([2, 3, 1, 4, 2, 5, 31])][:6]
     groups = images[:36].view(6, 2, 3, *images.shape[1:])
     choices = [[step % 3, (step + 1) % 3] for step in range(6)]
     if kind == "ranking":
@@ -43,6 +46,8 @@ def batches(kind: str) -> list[tuple[Any, ...]]:
 def run(rank: int, port: int, directory: str, output: str) -> None:
     """One of the two processes: every metric on every split, and what it computed to a file."""
     torch.set_num_threads(1)
+    if sys.platform == "linux":  # where a machine's own name does not resolve, gloo needs to be told
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.distributed.init_process_group(
         "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2, timeout=timedelta(seconds=120)
     )
@@ -71,8 +76,10 @@ def run(rank: int, port: int, directory: str, output: str) -> None:
 def same(first: Any, second: Any) -> bool:
     if isinstance(first, dict):
         return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
-    return first.dtype == second.dtype and first.shape == second.shape and bool(
-        ((first == second) | (first.isnan() & second.isnan())).all()
+    return (
+        first.dtype == second.dtype
+        and first.shape == second.shape
+        and bool(((first == second) | (first.isnan() & second.isnan())).all())
     )
 
 
@@ -83,7 +90,6 @@ def processes(tiny_clip_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     multiprocessing.spawn(run, args=(port, str(tiny_clip_dir), str(output)), nprocs=2)
     return [torch.load(output / f"{rank}.pt", weights_only=True) for rank in range(2)]
 

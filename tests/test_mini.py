@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from unisim_metrics import load_model
 from unisim_metrics.training.distortions import DISTORTIONS, LEVELS
 from unisim_metrics.training.mini import evaluate, photos, teacher
 from unisim_metrics.training.mini.align import Captions, align, contrastive_loss
+from unisim_metrics.training.mini.export import export
 from unisim_metrics.training.mini.recipe import Phase, Recipe, read_recipe
 from unisim_metrics.training.mini.student import build_student, build_tokenizer, text_embeddings, tokenize
 from unisim_metrics.training.mini.train import train, vocabulary_texts
@@ -26,7 +27,9 @@ from unisim_metrics.training.mini.views import Views
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "grey": (128, 128, 128)}
 
 
-def write_photo(path: Path, colour: tuple[int, int, int], size: tuple[int, int], rng: np.random.Generator) -> None:
+def write_photo(
+    path: Path, colour: tuple[int, int, int], size: tuple[int, int], rng: np.random.Generator
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.array(colour) + rng.normal(0, 25, (size[1], size[0], 3))
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
@@ -57,7 +60,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_photo(root / "bsds400" / "images" / "train" / f"{index}.jpg", COLOURS["green"], (150, 110), rng)
     for light in ("dawn", "dusk"):
         for index in range(40):
-            write_photo(root / "material-2afc" / "images" / light / f"m{index:02}.jpg", COLOURS["grey"], (64, 64), rng)
+            write_photo(
+                root / "material-2afc" / "images" / light / f"m{index:02}.jpg", COLOURS["grey"], (64, 64), rng
+            )
     answers = [rng.choice(40, size=3, replace=False).tolist() for _ in range(3000)]
     (root / "material-2afc" / "answers_train.json").write_text(json.dumps({"answers_diff": answers}))
     folder = root / "cifar-100-python" / "cifar-100-python"
@@ -94,7 +99,9 @@ def views(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Views in the format that `teacher.py` writes, with the mean colour of each cell as its features."""
     folder = tmp_path_factory.mktemp("views")
     plan = teacher.plan_views(root, views=2, bsds_views=2, seed=0)
-    pixels = np.stack([np.asarray(teacher.square(view, teacher.VIEW_SIZE)).transpose(2, 0, 1) for view in plan])
+    pixels = np.stack(
+        [np.asarray(teacher.square(view, teacher.VIEW_SIZE)).transpose(2, 0, 1) for view in plan]
+    )
     cells = pixels.reshape(len(plan), 3, 7, 16, 7, 16).mean(axis=(3, 5)).transpose(0, 2, 3, 1)
     np.save(folder / "pixels.npy", pixels)
     np.save(folder / "grids.npy", np.tile(cells, 4).astype(np.uint8))
@@ -155,7 +162,9 @@ def test_text_tower_learns_to_name_colours(root: Path, views: Path, recipe: Reci
     read = Views(views)
     aligned = align(model, tokenizer, read, Captions(root, read), recipe)
     assert torch.allclose(aligned.norm(dim=-1), torch.ones(len(read)), atol=1e-5)
-    captions = {str(path.relative_to(root)): texts for path, texts in photos.flickr8k_captions(root, "train").items()}
+    captions = {
+        str(path.relative_to(root)): texts for path, texts in photos.flickr8k_captions(root, "train").items()
+    }
     with torch.no_grad():
         texts = text_embeddings(model, tokenize(tokenizer, [f"a {name} wall" for name in COLOURS]))
     rows = [row for row, path in enumerate(read.paths) if path in captions]
@@ -183,6 +192,15 @@ def test_recipe_ends_in_a_model_that_loads_and_scores(
     train(root, views, tmp_path, recipe)
     assert (tmp_path / "perceptual" / "model.safetensors").stat().st_mtime_ns == before
 
+    export(tmp_path / "perceptual", tmp_path / "shipped")
+    exact, shipped = load_model(tmp_path / "perceptual"), load_model(tmp_path / "shipped")
+    assert CLIPVisionModelWithProjection.from_pretrained(tmp_path / "shipped").dtype == torch.float32
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("perceptual", "shipped")]
+    assert sizes[1] < 0.6 * sizes[0]
+    photo = photos.bsds_photos(root, held_out=True)[0]
+    assert torch.allclose(exact.embed_images(photo), shipped.embed_images(photo), atol=2e-3)
+    assert torch.allclose(exact.embed_texts("a green wall"), shipped.embed_texts("a green wall"), atol=2e-3)
+
     monkeypatch.setattr(evaluate, "ODD_ONE_OUT_TRIPLETS", 50)
     figures = evaluate.evaluate(load_model(tmp_path / "perceptual"), root)
     assert len(figures) == len(evaluate.EVALUATED) + 6
@@ -200,11 +218,11 @@ def test_cifar_reader_refuses_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", DISTORTIONS)
-@pytest.mark.parametrize("shape", [(3, 64, 64), (3, 90, 131)])
+@pytest.mark.parametrize("shape", [(3, 160, 160), (3, 150, 261)])
 def test_distortions_grow_with_severity(name: str, shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(0)
     smooth = torch.nn.functional.interpolate(
-        torch.from_numpy(rng.uniform(0, 255, (1, 3, 12, 12))), shape[-2:], mode="bicubic"
+        torch.from_numpy(rng.uniform(0, 255, (1, 3, 40, 40))), shape[-2:], mode="bicubic"
     )[0]
     image = smooth.round().clamp(0, 255).to(torch.uint8)
     distances = []

@@ -61,16 +61,36 @@ def test_a_str_names_a_file_where_the_named_task_wants_an_image(task: Any, preds
 @pytest.mark.parametrize(
     ("task", "preds", "target", "message"),
     [
-        ("image-image", BATCH, None, "must be images and images for task 'image-image', but got images alone"),
-        ("image-text", BATCH, BATCH, "must be images and texts for task 'image-text', but got images and images"),
+        (
+            "image-image",
+            BATCH,
+            None,
+            "must be images and images for task 'image-image', but got images alone",
+        ),
+        (
+            "image-text",
+            BATCH,
+            BATCH,
+            "must be images and texts for task 'image-text', but got images and images",
+        ),
         ("caption", BATCH, BATCH, "must be texts and images for task 'caption', but got images and images"),
-        (None, "a dog", "a cat", "images alone, but got texts and texts. Image files are named by `pathlib.Path`"),
+        (
+            None,
+            "a dog",
+            "a cat",
+            "images alone, but got texts and texts. Image files are named by `pathlib.Path`",
+        ),
         (None, "a dog", None, "images alone, but got texts alone"),
         (None, [], None, "Argument `preds` must hold at least one image or text, but it is empty"),
         (None, [[], []], None, "Argument `preds` must hold at least one image or text, but it is empty"),
         (None, torch.zeros(0, 3, 4, 4), None, "Argument `preds` must hold at least one image or text"),
         (None, BATCH, [], "Argument `target` must hold at least one image or text, but it is empty"),
-        (None, [PICTURE, "a dog"], None, "Argument `preds` must hold only images or only texts, but got both"),
+        (
+            None,
+            [PICTURE, "a dog"],
+            None,
+            "Argument `preds` must hold only images or only texts, but got both",
+        ),
     ],
 )
 def test_inputs_that_fit_no_task_are_a_value_error(task: Any, preds: Any, target: Any, message: str) -> None:
@@ -87,7 +107,9 @@ def test_what_is_neither_image_nor_text_is_a_type_error(thing: Any, name: str) -
 
 
 def test_unknown_names_are_refused_with_the_list_of_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"`task` must be one of \('image-image', .*\) or None, but got 'iqa'"):
+    with pytest.raises(
+        ValueError, match=r"`task` must be one of \('image-image', .*\) or None, but got 'iqa'"
+    ):
         check_task("iqa")
     with pytest.raises(ValueError, match=r"`method` must be one of \('naive', 'clip-iqa'\), but got 'clip'"):
         check_method("clip")
@@ -110,7 +132,9 @@ def test_prompts_are_the_papers_unless_the_caller_brings_own() -> None:
     assert resolve_prompts("quality", None) == DEFAULT_PROMPTS["quality"]
     assert resolve_prompts("contrast", own) is own
     assert resolve_prompts("image-text", own) is None
-    with pytest.raises(TypeError, match=r"`prompts` must be a `unisim_metrics.Prompts` or None, but got 'tidy'"):
+    with pytest.raises(
+        TypeError, match=r"`prompts` must be a `unisim_metrics.Prompts` or None, but got 'tidy'"
+    ):
         check_prompts("tidy")  # type: ignore[arg-type]
 
 

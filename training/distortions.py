@@ -58,10 +58,9 @@ def pixelate(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor
     """Square blocks of one colour; up to 1/32 of the short side."""
     height, width = image.shape[-2:]
     block = 1 + severity * max(min(height, width) / 32 - 1, 1)
-    small = F.interpolate(
-        image[None], (max(round(height / block), 1), max(round(width / block), 1)), mode="nearest"
-    )
-    return F.interpolate(small, (height, width), mode="nearest")[0]
+    blocks = (max(round(height / block), 1), max(round(width / block), 1))
+    colours = F.interpolate(image[None].float(), blocks, mode="area").round()
+    return F.interpolate(colours, (height, width), mode="nearest")[0].to(torch.uint8)
 
 
 def contrast(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import trange
 from transformers import CLIPModel, CLIPTokenizer
+
 from unisim_metrics.training.mini import photos
 from unisim_metrics.training.mini.recipe import Recipe
 from unisim_metrics.training.mini.student import text_embeddings, tokenize

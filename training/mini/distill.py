@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import trange
 from transformers import CLIPModel
+
 from unisim_metrics.training.mini.recipe import Distill, Phase, Recipe
 from unisim_metrics.training.mini.student import DistillationHeads, image_features, normalize_pixels
 from unisim_metrics.training.mini.views import Batch, Views

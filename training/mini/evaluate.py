@@ -6,6 +6,7 @@ python -m unisim_metrics.training.mini.evaluate MODEL --data DATA
 from __future__ import annotations
 
 import argparse
+import codecs
 import itertools
 import json
 import pickle
@@ -15,14 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from unisim_metrics.training.distortions import DISTORTIONS, LEVELS, Name
-from unisim_metrics.training.mini import photos
 
 from unisim_metrics import PerceptualModel, load_model
 from unisim_metrics.functional import choose, cosine_similarity, odd_one_out
 from unisim_metrics.images import load_image
 from unisim_metrics.prompts import DEFAULT_PROMPTS
 from unisim_metrics.signature import signature
+from unisim_metrics.training.distortions import DISTORTIONS, LEVELS, Name
+from unisim_metrics.training.mini import photos
 
 EVALUATED: tuple[Name, ...] = ("blur", "noise", "jpeg", "pixelate", "contrast", "saturation")
 ODD_ONE_OUT_TRIPLETS = 5000
@@ -110,6 +111,8 @@ class _ArraysOnly(pickle.Unpickler):
             return getattr(np._core.multiarray, name)
         if module == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
+        if (module, name) == ("_codecs", "encode"):
+            return codecs.encode
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR file.")
 
 

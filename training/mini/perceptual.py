@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import trange
 from transformers import CLIPModel, CLIPTokenizer
+
+from unisim_metrics.functional import cosine_similarity, hinge_loss
+from unisim_metrics.images import Preprocessing, load_image, preprocess
+from unisim_metrics.prompts import DEFAULT_PROMPTS, Prompts
+from unisim_metrics.tasks import Attribute
 from unisim_metrics.training.distortions import DISTORTIONS, Name
 from unisim_metrics.training.mini import photos
 from unisim_metrics.training.mini.align import Captions, contrastive_loss
@@ -17,11 +22,6 @@ from unisim_metrics.training.mini.recipe import Recipe
 from unisim_metrics.training.mini.student import image_features, normalize_pixels, text_embeddings, tokenize
 from unisim_metrics.training.mini.views import Views
 from unisim_metrics.training.schedule import Schedule, optimizer_with_schedule
-
-from unisim_metrics.functional import cosine_similarity, hinge_loss
-from unisim_metrics.images import Preprocessing, load_image, preprocess
-from unisim_metrics.prompts import DEFAULT_PROMPTS, Prompts
-from unisim_metrics.tasks import Attribute
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 HELD_OUT_MATERIALS = 30
-HELD_OUT_BSDS = 60
+BSDS_HELD_OUT_EVERY = 5
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ def tiny_imagenet_labels(root: Path) -> dict[Path, str]:
 def bsds_photos(root: Path, *, held_out: bool) -> list[Path]:
     """Return the pristine BSDS500 photos to train on, or the held-out ones (every fifth)."""
     paths = sorted((root / "bsds400" / "images").rglob("*.jpg"))
-    stride = max(len(paths) // HELD_OUT_BSDS, 1)
-    return [path for i, path in enumerate(paths) if (i % stride == 0) == held_out]
+    return [path for index, path in enumerate(paths) if (index % BSDS_HELD_OUT_EVERY == 0) == held_out]
 
 
 def material_images(root: Path) -> list[list[Path]]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
 from unisim_metrics.training.mini.recipe import Recipe
 
 
@@ -27,13 +28,15 @@ def build_student(tokenizer: CLIPTokenizer, recipe: Recipe) -> CLIPModel:
     """Build the student with random weights."""
     text = {
         **recipe.text,
+        "projection_dim": recipe.projection_dim,
         "vocab_size": len(tokenizer),
         "max_position_embeddings": recipe.tokenizer["context_length"],
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    config = CLIPConfig(text_config=text, vision_config=recipe.vision, projection_dim=recipe.projection_dim)
+    vision = {**recipe.vision, "projection_dim": recipe.projection_dim}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=recipe.projection_dim)
     return CLIPModel(config)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from PIL import Image
 from tqdm import tqdm
+
 from unisim_metrics.training.mini import photos
 
 VIEW_SIZE = 112

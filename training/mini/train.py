@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from transformers import CLIPModel, CLIPTokenizer
+
 from unisim_metrics.training.mini import photos
 from unisim_metrics.training.mini.align import CLASS_TEMPLATES, Captions, align
 from unisim_metrics.training.mini.distill import distill

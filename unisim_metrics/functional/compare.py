@@ -140,8 +140,8 @@ def check_groups(
         ValueError: If inputs do not fit together, a group has fewer than two alternatives, or nothing fits a task.
         TypeError: If something is neither image nor text.
     """
-    _check_nesting(alternatives, names[0])
     task = resolve_task(task, alternatives, references, names)
+    _check_nesting(alternatives, names[0])
     sizes = [_count(group) for group in alternatives]
     if task == "odd-one-out" and set(sizes) != {3}:
         raise ValueError(
@@ -194,12 +194,8 @@ def _check_nesting(alternatives: Any, name: str) -> None:
                 f"Argument `{name}` must be a tensor [B, N, C, H, W] or a sequence of groups,"
                 f" but got a tensor of shape {tuple(alternatives.shape)}."
             )
-        if alternatives.numel() == 0:
-            raise ValueError(
-                f"Argument `{name}` must not be empty, but got shape {tuple(alternatives.shape)}."
-            )
         return
-    if not _is_list(alternatives) or len(alternatives) == 0:
+    if not _is_list(alternatives):
         raise ValueError(f"Argument `{name}` must be a sequence of groups, but got {alternatives!r}.")
     for index, group in enumerate(alternatives):
         if not _is_list(group) and not (isinstance(group, Tensor) and group.ndim == 4):

@@ -1,0 +1,45 @@
+"""Turn a finished run into the directory that ships: half-size weights, tokenizer, processor.
+
+python -m unisim_metrics.training.mini.export RUN/perceptual OUT
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+
+def export(source: Path, out: Path) -> None:
+    """Write `source` (a transformers CLIP directory) to `out` with float16 weights that load as float32.
+
+    Rounding to float16 halves the file; computing in it would cost accuracy on CPUs, so that the
+    configuration asks for float32 and every loader widens the weights.
+    """
+    model = CLIPModel.from_pretrained(source)
+    size = model.config.vision_config.image_size
+    model.half().save_pretrained(out)
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    for part in (config, config["text_config"], config["vision_config"]):
+        part["dtype"] = str(torch.float32).removeprefix("torch.")
+    (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    CLIPTokenizer.from_pretrained(source).save_pretrained(out)
+    CLIPImageProcessor(
+        size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+    ).save_pretrained(out)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("source", type=Path, help="the last stage's folder of a run")
+    parser.add_argument("out", type=Path, help="folder to write")
+    arguments = parser.parse_args()
+    export(arguments.source, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
