@@ -181,13 +181,6 @@ class TestBatches:
         assert (rows - tiny_model.embed_texts(["red", "a dog", "red", "red"])).abs().max() == 0
         assert (rows[1] - tiny_model.embed_texts("a dog")[0]).abs().max() <= 1e-6
 
-    def test_forward_for_feature_share(self, tiny_model: EncoderModel) -> None:
-        batch = torch.rand(2, 3, 32, 32)
-        assert torch.equal(tiny_model(batch, "image"), tiny_model.embed_images(batch))
-        assert torch.equal(tiny_model(("red", "dark"), "text"), tiny_model.embed_texts(["red", "dark"]))
-        with pytest.raises(ValueError, match="`modality` must be one of"):
-            tiny_model(batch, "sound")
-
     def test_bad_batches(self, tiny_model: EncoderModel) -> None:
         with pytest.raises(ValueError, match="`batch_size` must be at least 1, but got 0"):
             tiny_model.embed_images(torch.rand(1, 3, 32, 32), batch_size=0)

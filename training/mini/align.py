@@ -16,7 +16,7 @@ from unisim_metrics.training.mini import photos
 from unisim_metrics.training.mini.recipe import Recipe
 from unisim_metrics.training.mini.student import text_embeddings, tokenize
 from unisim_metrics.training.mini.views import Views
-from unisim_metrics.training.schedule import Schedule, optimizer_with_schedule
+from unisim_metrics.training.optimization import Optimization, RunningMeans, Schedule
 
 log = logging.getLogger(__name__)
 CLASS_TEMPLATES = ("a photo of a {}", "a close-up of a {}", "a {}", "there is a {} in the photo")
@@ -76,11 +76,10 @@ def align(
     image_map = nn.Linear(features.shape[1], recipe.projection_dim, bias=False)
     nn.init.orthogonal_(image_map.weight)
     modules = nn.ModuleList([image_map, model.text_model, model.text_projection])
-    optimizer, schedule = optimizer_with_schedule(
-        modules,
-        Schedule(settings.learning_rate, settings.weight_decay, settings.warmup_steps, settings.steps),
-    )
-    for step in (bar := trange(settings.steps, desc="align", mininterval=20)):
+    schedule = Schedule(settings.learning_rate, settings.weight_decay, settings.warmup_steps, settings.steps)
+    optimization = Optimization(modules, schedule)
+    means = RunningMeans(bar := trange(settings.steps, desc="align", mininterval=20), log, every=25)
+    for step in bar:
         rows, texts, matches = captions.draw(settings.batch_size, rng)
         teacher = features[rows]
         images = F.normalize(image_map(teacher), dim=-1)
@@ -88,13 +87,7 @@ def align(
             images, text_embeddings(model, tokenize(tokenizer, texts)), matches, settings.temperature
         )
         relation = F.mse_loss(images @ images.T, teacher @ teacher.T)
-        loss = contrast + settings.relation_weight * relation
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 25 == 0:
-            bar.set_postfix(contrast=contrast.item(), relation=relation.item())
-            log.info("align step %d contrast %.4f relation %.4f", step, contrast, relation)
+        optimization.step(contrast + settings.relation_weight * relation)
+        means.add(step, {"contrast": contrast, "relation": relation})
     with torch.no_grad():
         return F.normalize(image_map(features), dim=-1)

@@ -14,7 +14,7 @@ from transformers import CLIPModel
 from unisim_metrics.training.mini.recipe import Distill, Phase, Recipe
 from unisim_metrics.training.mini.student import DistillationHeads, image_features, normalize_pixels
 from unisim_metrics.training.mini.views import Batch, Views
-from unisim_metrics.training.schedule import Schedule, optimizer_with_schedule
+from unisim_metrics.training.optimization import Optimization, RunningMeans, Schedule
 
 log = logging.getLogger(__name__)
 CLASS_TEMPERATURE = 2.0
@@ -33,31 +33,20 @@ def _run_phase(
 ) -> None:
     rng = np.random.default_rng((recipe.seed, phase.image_size))
     modules = nn.ModuleList([model.vision_model, model.visual_projection, heads])
-    optimizer, schedule = optimizer_with_schedule(
-        modules, Schedule(phase.learning_rate, recipe.distill.weight_decay, phase.warmup_steps, phase.steps)
-    )
+    schedule = Schedule(phase.learning_rate, recipe.distill.weight_decay, phase.warmup_steps, phase.steps)
+    optimization = Optimization(modules, schedule, max_norm=1.0)
     pooled = views.pooled / views.pooled.std(dim=0)
-    means: dict[str, float] = {}
-    for step in (bar := trange(phase.steps, desc=f"distill {phase.image_size}px", mininterval=20)):
+    bar = trange(phase.steps, desc=f"distill {phase.image_size}px", mininterval=20)
+    means = RunningMeans(bar, log, every=50)
+    for step in bar:
         batch = views.batch(rng.choice(len(views), size=phase.batch_size, replace=False), rng)
         pixels = F.interpolate(
             normalize_pixels(batch.pixels), (phase.image_size, phase.image_size), mode="area"
         )
         losses = _losses(model, heads, views, batch, pixels, pooled[batch.rows], aligned[batch.rows])
         loss = torch.stack([weight * losses[name] for name, weight in _weights(recipe.distill).items()]).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        means = {
-            name: 0.98 * means.get(name, value.item()) + 0.02 * value.item() for name, value in losses.items()
-        }
-        if step % 50 == 0:
-            bar.set_postfix(means)
-            log.info(
-                "distill %dpx step %d %s", phase.image_size, step, {k: round(v, 4) for k, v in means.items()}
-            )
+        optimization.step(loss)
+        means.add(step, losses)
 
 
 def _weights(settings: Distill) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import trange
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -21,7 +21,7 @@ from unisim_metrics.training.mini.align import Captions, contrastive_loss
 from unisim_metrics.training.mini.recipe import Recipe
 from unisim_metrics.training.mini.student import image_features, normalize_pixels, text_embeddings, tokenize
 from unisim_metrics.training.mini.views import Views
-from unisim_metrics.training.schedule import Schedule, optimizer_with_schedule
+from unisim_metrics.training.optimization import Optimization, RunningMeans, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -106,12 +106,10 @@ def train_perceptual(
     rng = np.random.default_rng((recipe.seed, 3))
     severities, materials = SeverityTriplets(root), MaterialTriplets(root, size)
     prompt_tokens = tokenize(tokenizer, PROMPT_TEXTS)
-    optimizer, schedule = optimizer_with_schedule(
-        model,
-        Schedule(settings.learning_rate, settings.weight_decay, settings.warmup_steps, settings.steps),
-    )
-    means: dict[str, float] = {}
-    for step in (bar := trange(settings.steps, desc="perceptual", mininterval=20)):
+    schedule = Schedule(settings.learning_rate, settings.weight_decay, settings.warmup_steps, settings.steps)
+    optimization = Optimization(model, schedule, max_norm=1.0)
+    means = RunningMeans(bar := trange(settings.steps, desc="perceptual", mininterval=20), log, every=25)
+    for step in bar:
         rows, texts, matches = captions.draw(settings.caption_batch, rng)
         order = np.argsort(rows)
         captioned = normalize_pixels(views.batch(rows, rng).pixels)[torch.from_numpy(np.argsort(order))]
@@ -145,17 +143,8 @@ def train_perceptual(
             + settings.contrast_weight * losses["contrast"]
             + settings.anchor_weight * losses["anchor"]
         )
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        means = {
-            name: 0.95 * means.get(name, value.item()) + 0.05 * value.item() for name, value in losses.items()
-        }
-        if step % 25 == 0:
-            bar.set_postfix(means)
-            log.info("perceptual step %d %s", step, {name: round(value, 4) for name, value in means.items()})
+        optimization.step(loss)
+        means.add(step, losses)
 
 
 def _closer_loss(triplets: Tensor, margin: float) -> Tensor:

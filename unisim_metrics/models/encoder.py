@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -192,27 +192,6 @@ class EncoderModel(nn.Module):
         from unisim_metrics import functional
 
         return functional.compare(self, references, alternatives, task=task, method=method, prompts=prompts)
-
-    def forward(
-        self, items: Tensor | Sequence[Any] | str, modality: Literal["image", "text"] = "image"
-    ) -> Tensor:
-        """Embed hashable ``items``: the call that ``torchmetrics.wrappers.FeatureShare`` keeps and shares.
-
-        Args:
-            items: A tensor of images, or a tuple of images or texts.
-            modality: Which tower they pass through.
-
-        Returns:
-            Embeddings `[N, D]` of unit length.
-
-        Raises:
-            ValueError: If ``modality`` is another one.
-        """
-        if modality == "image":
-            return self.embed_images(cast("Images", items))
-        if modality == "text":
-            return self.embed_texts(cast("Sequence[str]", items))
-        raise ValueError(f"Argument `modality` must be one of ('image', 'text'), but got {modality!r}.")
 
     def train(self, mode: bool = True) -> Self:
         """Keep evaluation mode, whatever ``mode``; a user's module that is shared keeps its own."""

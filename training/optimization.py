@@ -1,0 +1,74 @@
+"""One run of the optimizer: AdamW, linear warm-up, cosine to zero, and the means of the losses on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import AdamW
+from transformers import get_cosine_schedule_with_warmup
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The settings of one run of the optimizer."""
+
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    steps: int
+
+
+class Optimization:
+    """AdamW over the trainable parameters of a module; tensors of fewer than two dimensions do not decay.
+
+    Args:
+        module: What is trained.
+        schedule: The settings.
+        max_norm: The gradient's norm is clipped to this, where given.
+    """
+
+    def __init__(self, module: nn.Module, schedule: Schedule, max_norm: float | None = None) -> None:
+        self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.max_norm = max_norm
+        groups = [
+            {"params": [p for p in self.parameters if p.ndim >= 2], "weight_decay": schedule.weight_decay},
+            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+        self.scheduler = get_cosine_schedule_with_warmup(
+            self.optimizer, schedule.warmup_steps, schedule.steps
+        )
+
+    def step(self, loss: Tensor) -> None:
+        """Go one step down the gradient of `loss`."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.max_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+        self.optimizer.step()
+        self.scheduler.step()
+
+
+class RunningMeans:
+    """Exponential means of named losses, shown on a progress bar and logged every so many steps."""
+
+    def __init__(self, bar: Any, log: logging.Logger, every: int, momentum: float = 0.95) -> None:
+        self.bar = bar
+        self.log = log
+        self.every = every
+        self.momentum = momentum
+        self.values: dict[str, float] = {}
+
+    def add(self, step: int, losses: Mapping[str, Tensor]) -> None:
+        """Take in the losses of a step."""
+        for name, loss in losses.items():
+            value = loss.item()
+            self.values[name] = self.momentum * self.values.get(name, value) + (1 - self.momentum) * value
+        if step % self.every == 0:
+            self.bar.set_postfix(self.values)
+            shown = " ".join(f"{name} {value:.4f}" for name, value in self.values.items())
+            self.log.info("%s step %d: %s", self.bar.desc, step, shown)
