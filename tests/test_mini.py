@@ -19,7 +19,7 @@ from unisim_metrics.training.distortions import DISTORTIONS, LEVELS
 from unisim_metrics.training.mini import evaluate, photos, teacher
 from unisim_metrics.training.mini.align import Captions, align, contrastive_loss
 from unisim_metrics.training.mini.export import export
-from unisim_metrics.training.mini.recipe import Phase, Recipe, read_recipe
+from unisim_metrics.training.mini.recipe import DistillPhase, Recipe, read_recipe
 from unisim_metrics.training.mini.student import build_student, build_tokenizer, text_embeddings, tokenize
 from unisim_metrics.training.mini.train import train, vocabulary_texts
 from unisim_metrics.training.mini.views import Views
@@ -79,7 +79,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe() -> Recipe:
     recipe = read_recipe()
     small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    phases = (Phase(64, 2, 4, 1e-3, 1), Phase(112, 2, 4, 1e-3, 1))
+    distill_phases = (DistillPhase(64, 2, 4, 1e-3, 1), DistillPhase(112, 2, 4, 1e-3, 1))
+    step = {"steps": 2, "caption_batch": 6, "material_batch": 2, "distortion_batch": 3}
+    perceptual_phases = tuple(dataclasses.replace(phase, **step) for phase in recipe.perceptual.phases)
     return dataclasses.replace(
         recipe,
         tokenizer={"vocab_size": 400, "context_length": 16},
@@ -87,10 +89,8 @@ def recipe() -> Recipe:
         text=small,
         projection_dim=16,
         align=dataclasses.replace(recipe.align, steps=60, batch_size=12, learning_rate=5e-3, warmup_steps=5),
-        distill=dataclasses.replace(recipe.distill, phases=phases),
-        perceptual=dataclasses.replace(
-            recipe.perceptual, steps=2, caption_batch=6, material_batch=2, distortion_batch=3
-        ),
+        distill=dataclasses.replace(recipe.distill, phases=distill_phases),
+        perceptual=dataclasses.replace(recipe.perceptual, phases=perceptual_phases),
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import trange
 from transformers import CLIPModel
 
-from unisim_metrics.training.mini.recipe import Distill, Phase, Recipe
+from unisim_metrics.training.mini.recipe import Distill, DistillPhase, Recipe
 from unisim_metrics.training.mini.student import DistillationHeads, image_features, normalize_pixels
 from unisim_metrics.training.mini.views import Batch, Views
 from unisim_metrics.training.optimization import Optimization, RunningMeans, Schedule
@@ -29,7 +29,12 @@ def distill(model: CLIPModel, views: Views, aligned: Tensor, recipe: Recipe) -> 
 
 
 def _run_phase(
-    model: CLIPModel, heads: DistillationHeads, views: Views, aligned: Tensor, recipe: Recipe, phase: Phase
+    model: CLIPModel,
+    heads: DistillationHeads,
+    views: Views,
+    aligned: Tensor,
+    recipe: Recipe,
+    phase: DistillPhase,
 ) -> None:
     rng = np.random.default_rng((recipe.seed, phase.image_size))
     modules = nn.ModuleList([model.vision_model, model.visual_projection, heads])

@@ -18,7 +18,7 @@ from unisim_metrics.tasks import Attribute
 from unisim_metrics.training.distortions import DISTORTIONS, Name
 from unisim_metrics.training.mini import photos
 from unisim_metrics.training.mini.align import Captions, contrastive_loss
-from unisim_metrics.training.mini.recipe import Recipe
+from unisim_metrics.training.mini.recipe import PerceptualPhase, Recipe
 from unisim_metrics.training.mini.student import image_features, normalize_pixels, text_embeddings, tokenize
 from unisim_metrics.training.mini.views import Views
 from unisim_metrics.training.optimization import Optimization, RunningMeans, Schedule
@@ -37,7 +37,6 @@ PROMPT_TEXTS = [
     for prompts in DEFAULT_PROMPTS.values()
     for text in (prompts.naive, prompts.positive, prompts.negative)
 ]
-SMALLEST_CROP = 96
 
 
 class SeverityTriplets:
@@ -47,10 +46,12 @@ class SeverityTriplets:
         self.sharp = [load_image(path) for path in photos.bsds_photos(root, held_out=False)]
         self.small = list(photos.flickr8k_captions(root, "train"))
 
-    def draw(self, rng: np.random.Generator) -> tuple[list[Tensor], Name]:
-        """Draw a triplet and the name of its distortion."""
-        if rng.random() < 0.5:
-            photo = random_crop(self.sharp[rng.integers(len(self.sharp))], rng)
+    def draw(
+        self, rng: np.random.Generator, sharp_share: float, smallest_crop: int
+    ) -> tuple[list[Tensor], Name]:
+        """Draw a triplet, by `sharp_share` from a crop of a sharp photo, and the name of its distortion."""
+        if rng.random() < sharp_share:
+            photo = random_crop(self.sharp[rng.integers(len(self.sharp))], smallest_crop, rng)
         else:
             photo = load_image(self.small[rng.integers(len(self.small))])
         name = list(DISTORTIONS)[rng.integers(len(DISTORTIONS))]
@@ -62,10 +63,10 @@ class SeverityTriplets:
         return [photo, *degrees], name
 
 
-def random_crop(photo: Tensor, rng: np.random.Generator) -> Tensor:
-    """Cut a square of random side out of a uint8 photo `[3, H, W]`."""
+def random_crop(photo: Tensor, smallest: int, rng: np.random.Generator) -> Tensor:
+    """Cut a square of random side, at least `smallest`, out of a uint8 photo `[3, H, W]`."""
     height, width = photo.shape[-2:]
-    side = int(rng.integers(SMALLEST_CROP, min(height, width) + 1))
+    side = int(rng.integers(min(smallest, height, width), min(height, width) + 1))
     top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
     return photo[:, top : top + side, left : left + side]
 
@@ -101,20 +102,39 @@ def train_perceptual(
     recipe: Recipe,
 ) -> None:
     """Train both towers of `model` in place; `aligned` is the teacher's `[N, D]` of every view."""
+    severities, materials = SeverityTriplets(root), MaterialTriplets(root, recipe.vision["image_size"])
+    for index, phase in enumerate(recipe.perceptual.phases):
+        rng = np.random.default_rng((recipe.seed, 3 + index))
+        _run_phase(model, tokenizer, views, aligned, captions, severities, materials, recipe, phase, rng)
+
+
+def _run_phase(
+    model: CLIPModel,
+    tokenizer: CLIPTokenizer,
+    views: Views,
+    aligned: Tensor,
+    captions: Captions,
+    severities: SeverityTriplets,
+    materials: MaterialTriplets,
+    recipe: Recipe,
+    phase: PerceptualPhase,
+    rng: np.random.Generator,
+) -> None:
     settings = recipe.perceptual
     size = recipe.vision["image_size"]
-    rng = np.random.default_rng((recipe.seed, 3))
-    severities, materials = SeverityTriplets(root), MaterialTriplets(root, size)
     prompt_tokens = tokenize(tokenizer, PROMPT_TEXTS)
-    schedule = Schedule(settings.learning_rate, settings.weight_decay, settings.warmup_steps, settings.steps)
+    schedule = Schedule(phase.learning_rate, settings.weight_decay, phase.warmup_steps, phase.steps)
     optimization = Optimization(model, schedule, max_norm=1.0)
-    means = RunningMeans(bar := trange(settings.steps, desc="perceptual", mininterval=20), log, every=25)
+    means = RunningMeans(bar := trange(phase.steps, desc="perceptual", mininterval=20), log, every=25)
     for step in bar:
-        rows, texts, matches = captions.draw(settings.caption_batch, rng)
+        rows, texts, matches = captions.draw(phase.caption_batch, rng)
         order = np.argsort(rows)
         captioned = normalize_pixels(views.batch(rows, rng).pixels)[torch.from_numpy(np.argsort(order))]
-        judged = materials.draw(settings.material_batch, rng)
-        drawn = [severities.draw(rng) for _ in range(settings.distortion_batch)]
+        judged = materials.draw(phase.material_batch, rng)
+        drawn = [
+            severities.draw(rng, phase.sharp_share, phase.smallest_crop)
+            for _ in range(phase.distortion_batch)
+        ]
         distorted = preprocess([image for triplet, _ in drawn for image in triplet], Preprocessing(size=size))
 
         pixels = torch.cat([captioned, judged.flatten(0, 1), distorted])
@@ -140,7 +160,7 @@ def train_perceptual(
         ).sum()
         loss = (
             settings.hinge_weight * hinges
-            + settings.contrast_weight * losses["contrast"]
+            + phase.contrast_weight * losses["contrast"]
             + settings.anchor_weight * losses["anchor"]
         )
         optimization.step(loss)

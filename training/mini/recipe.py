@@ -29,7 +29,7 @@ class Align:
 
 
 @dataclass(frozen=True)
-class Phase:
+class DistillPhase:
     """A part of stage 2 at one input size."""
 
     image_size: int
@@ -48,25 +48,34 @@ class Distill:
     pooled_weight: float
     class_weight: float
     embedding_weight: float
-    phases: tuple[Phase, ...]
+    phases: tuple[DistillPhase, ...]
+
+
+@dataclass(frozen=True)
+class PerceptualPhase:
+    """A part of stage 3: its steps and what a step is made of."""
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    caption_batch: int
+    material_batch: int
+    distortion_batch: int
+    contrast_weight: float
+    sharp_share: float
+    smallest_crop: int
 
 
 @dataclass(frozen=True)
 class Perceptual:
     """Stage 3: both towers by the hinge objective."""
 
-    steps: int
-    learning_rate: float
     weight_decay: float
-    warmup_steps: int
     margin: float
     temperature: float
-    caption_batch: int
-    material_batch: int
-    distortion_batch: int
     hinge_weight: float
-    contrast_weight: float
     anchor_weight: float
+    phases: tuple[PerceptualPhase, ...]
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,9 @@ class Recipe:
 def read_recipe(path: Path = RECIPE) -> Recipe:
     """Read a recipe; an unknown or missing key is a `TypeError`."""
     values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    distill = values["distill"]
-    phases = tuple(Phase(**phase) for phase in distill.pop("phases"))
+    distill, perceptual = values["distill"], values["perceptual"]
+    distill["phases"] = tuple(DistillPhase(**phase) for phase in distill["phases"])
+    perceptual["phases"] = tuple(PerceptualPhase(**phase) for phase in perceptual["phases"])
     return Recipe(
         name=values["name"],
         seed=values["seed"],
@@ -97,6 +107,6 @@ def read_recipe(path: Path = RECIPE) -> Recipe:
         text=values["text"],
         projection_dim=values["model"]["projection_dim"],
         align=Align(**values["align"]),
-        distill=Distill(**distill, phases=phases),
-        perceptual=Perceptual(**values["perceptual"]),
+        distill=Distill(**distill),
+        perceptual=Perceptual(**perceptual),
     )
