@@ -1,0 +1,122 @@
+"""The bundled model: there without a network, small, plain, and of use on real photographs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from skimage import data
+
+from unisim_metrics import UniSimLoss, UniSimRanking, UniSimScore, list_models, load_model
+
+FOLDER = Path(str(resources.files("unisim_metrics"))) / "assets" / "unisim-mini"
+
+# The public face, as the README shows it, in a process that cannot open a socket.
+PUBLIC_FACE = """
+import socket
+def refuse(*args, **kwargs):
+    raise OSError("no network")
+socket.socket.connect = refuse
+import torch
+from unisim_metrics import UniSimScore, UniSimRanking, UniSimLoss, load_model, list_models
+images = torch.rand(2, 3, 96, 128)
+originals = torch.rand(2, 3, 120, 100)
+prompts = captions = ["a dog on the grass", "two children in the snow"]
+candidates = torch.rand(2, 3, 3, 96, 96)
+
+metric = UniSimScore()
+metric.update(images, prompts)
+print(metric.compute().item(), metric.signature)
+UniSimScore()(images, originals)
+UniSimScore()(captions, images)
+UniSimScore()(images)
+UniSimScore(task="brightness")(images)
+assert UniSimScore(reduction="none")(images, prompts).shape == (2,)
+ranking = UniSimRanking()
+ranking.update(candidates, prompts)
+assert set(ranking.compute()) == {"win_rate", "mean_rank", "win_matrix"}
+model = load_model("unisim-mini")
+assert model.embed_images(images).shape == model.embed_texts(captions).shape
+assert model.compare(prompts, candidates).shape == (2, 3)
+"""
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[Image.Image]:
+    return [
+        Image.fromarray(photo) for photo in (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())
+    ]
+
+
+def test_public_face_runs_without_a_network() -> None:
+    run = subprocess.run([sys.executable, "-c", PUBLIC_FACE], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert "|task:image-text|input:112-bicubic|v:" in run.stdout
+
+
+def test_it_is_small_and_documented() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 20_000_000
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert load_model().weights_hash()[:12] in card
+    assert "research use only" in card
+    assert list_models()[0] == "unisim-mini"
+
+
+def test_plain_transformers_reads_it(photos: list[Image.Image]) -> None:
+    from transformers import CLIPModel, CLIPProcessor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    plain, processor = CLIPModel.from_pretrained(FOLDER), CLIPProcessor.from_pretrained(FOLDER)
+    assert plain.dtype == torch.float32
+    pixels = CLIPImageProcessorPil.from_pretrained(FOLDER)(photos, return_tensors="pt")["pixel_values"]
+    tokens = processor(text=["a cat", "a cup of coffee"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        images = plain.get_image_features(pixel_values=pixels).pooler_output
+        texts = plain.get_text_features(**tokens).pooler_output
+    model = load_model()
+    expected_images = torch.nn.functional.normalize(images, dim=-1)
+    expected_texts = torch.nn.functional.normalize(texts, dim=-1)
+    assert (model.embed_images(photos) - expected_images).abs().max() <= 1e-6
+    assert (model.embed_texts(["a cat", "a cup of coffee"]) - expected_texts).abs().max() <= 1e-6
+
+
+def test_milder_damage_is_nearer(photos: list[Image.Image]) -> None:
+    ranking = UniSimRanking()
+    damaged = [[photo.filter(ImageFilter.GaussianBlur(sigma)) for sigma in (2, 5, 9)] for photo in photos]
+    ranking.update(damaged, photos)
+    assert ranking.compute()["mean_rank"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_blur_costs_quality_and_sharpness(photos: list[Image.Image]) -> None:
+    pairs = [[photo, photo.filter(ImageFilter.GaussianBlur(6))] for photo in photos]
+    for task in ("quality", "sharpness"):
+        ranking = UniSimRanking(task=task)
+        ranking.update(pairs, choices=[0] * len(pairs))
+        assert ranking.compute()["accuracy"] == 1.0
+
+
+def test_loss_reaches_pixels(photos: list[Image.Image]) -> None:
+    image = torch.rand(1, 3, 128, 128, requires_grad=True)
+    UniSimLoss()(image, "a cat").backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
+
+
+def test_warning_is_given_once_a_process() -> None:
+    code = (
+        "import warnings\n"
+        "warnings.simplefilter('always')\n"
+        "from unisim_metrics import UniSimScore\n"
+        "UniSimScore(); UniSimScore(); UniSimScore()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert run.stderr.count("unisim-mini` is small") == 1, run.stderr
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        UniSimScore(load_model("unisim-mini"))
