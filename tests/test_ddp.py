@@ -43,9 +43,9 @@ def batches(kind: str) -> list[tuple[Any, ...]]:
     return [(group, TEXTS[:2], [0, 1] if step % 2 else None) for step, group in enumerate(larger)]
 
 
-def run(rank: int, port: int, directory: str, output: str) -> None:
+def run(rank: int, port: int, threads: int, directory: str, output: str) -> None:
     """One of the two processes: every metric on every split, and what it computed to a file."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)  # sums of floats depend on it
     if sys.platform == "linux":  # where a machine's own name does not resolve, gloo needs to be told
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.distributed.init_process_group(
@@ -90,7 +90,9 @@ def processes(tiny_clip_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
-    multiprocessing.spawn(run, args=(port, str(tiny_clip_dir), str(output)), nprocs=2)
+    multiprocessing.spawn(
+        run, args=(port, torch.get_num_threads(), str(tiny_clip_dir), str(output)), nprocs=2
+    )
     return [torch.load(output / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
