@@ -9,7 +9,6 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 
@@ -24,7 +23,7 @@ def export(source: Path, out: Path) -> None:
     model.half().save_pretrained(out)
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     for part in (config, config["text_config"], config["vision_config"]):
-        part["dtype"] = str(torch.float32).removeprefix("torch.")
+        part["dtype"] = "float32"
     (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     CLIPTokenizer.from_pretrained(source).save_pretrained(out)
     CLIPImageProcessor(

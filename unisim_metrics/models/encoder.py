@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from unisim_metrics.images import Images, Preprocessing, list_images, preprocess
+from unisim_metrics.image_inputs import collect_images
+from unisim_metrics.images import Images, Preprocessing, preprocess
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.models.texts import check_texts
 
@@ -117,7 +118,7 @@ class EncoderModel(nn.Module):
             ValueError: If an image is empty, out of range, or not an image.
             TypeError: If an input is of a type that holds no image.
         """
-        list_images(images)  # the whole input is checked before anything is encoded
+        collect_images(images, "images")  # the whole input is checked before anything is encoded
         items = cast("Sequence[ImageInput]", images if isinstance(images, list | tuple) else [images])
         unique, positions = _unique(items)
         size = self._batch_size(batch_size)
