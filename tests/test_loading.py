@@ -17,6 +17,16 @@ from checkpoints import authors_state_dict, trained_model, write_checkpoint
 from conftest import write_clip
 from hub_server import COMMIT, serve
 from torch import nn
+from torch.nn.functional import normalize
+from torchvision.transforms.functional import to_pil_image
+from transformers import (
+    AutoTokenizer,
+    CLIPModel,
+    MobileNetV2Config,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.images import Preprocessing
@@ -134,6 +144,38 @@ class TestDirectories:
             load_model(directory)
         (directory / "config.json").write_text("{")
         with pytest.raises(CheckpointError, match="not valid JSON"):
+            load_model(directory)
+
+    def test_another_image_tower_with_clips_text_tower(self, tiny_clip_dir: Path, tmp_path: Path) -> None:
+        vision = MobileNetV2Config(image_size=32, depth_multiplier=0.25, finegrained_output=False)
+        vision.hidden_size = 320
+        text = CLIPModel.from_pretrained(tiny_clip_dir).config.text_config
+        config = VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=16)
+        directory = copy_of(tiny_clip_dir, tmp_path / "joined", without=("config.json", "*.safetensors"))
+        plain = VisionTextDualEncoderModel(config).eval()
+        plain.save_pretrained(directory)
+
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        images, texts = torch.rand(3, 3, 32, 32), ["a photo", "good", "a photo of a dog"]
+        pixels = CLIPImageProcessorPil.from_pretrained(directory)(
+            [to_pil_image(image) for image in images], return_tensors="pt"
+        )["pixel_values"]
+        with torch.no_grad():
+            seen = normalize(plain.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
+            read = normalize(
+                plain.get_text_features(**tokenizer(texts, padding=True, return_tensors="pt")).pooler_output,
+                dim=-1,
+            )
+        for model in (load_model(directory), load_model(plain, tokenizer=tokenizer)):
+            model.preprocessing = load_model(directory).preprocessing
+            assert (model.embed_images([to_pil_image(image) for image in images]) - seen).abs().max() <= 1e-6
+            assert (model.embed_texts(texts) - read).abs().max() <= 1e-6
+
+    def test_text_tower_that_sees_ahead(self, tiny_clip_dir: Path, tmp_path: Path) -> None:
+        directory = copy_of(tiny_clip_dir, tmp_path / "bert")
+        config = {"model_type": "vision-text-dual-encoder", "text_config": {"model_type": "bert"}}
+        (directory / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ValueError, match="type 'vision-text-dual-encoder'"):
             load_model(directory)
 
     def test_adapter_without_a_base(self, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ _LEGACY_END_TOKEN = 2
 class CLIPEncoder(EncoderModel):
     """An encoder over ``transformers.CLIPModel`` or a ``peft.PeftModel`` of one.
 
+    A ``VisionTextDualEncoderModel`` serves as well, if its text tower is CLIP's.
+
     Texts are cut to the longest of their batch before the text tower, which is exact: its attention is
     causal, so what follows the end of a text cannot reach the token that is pooled.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from unisim_metrics.models.registry import REGISTRY
 __all__ = [
     "PROCESSOR_FILES",
     "Base",
+    "clip_class",
     "describe_keys",
     "is_adapter",
     "load_adapter",
@@ -95,20 +96,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_clip(directory: Path) -> Any:
-    """Read a full CLIP model.
+    """Read a full CLIP model, or any image tower that is joined to CLIP's text tower.
 
     Args:
-        directory: As ``CLIPModel.save_pretrained`` writes it.
+        directory: As ``save_pretrained`` of ``CLIPModel`` or ``VisionTextDualEncoderModel`` writes it.
 
     Returns:
-        The ``CLIPModel`` in float32, whatever the file stores, on the CPU.
+        That model in float32, whatever the file stores, on the CPU.
 
     Raises:
         ValueError: If the directory holds another kind of model, or none.
         CheckpointError: If weights are missing, left over or of a wrong shape.
     """
     from safetensors import SafetensorError
-    from transformers import CLIPModel
 
     config = directory / "config.json"
     if not config.is_file():
@@ -116,16 +116,17 @@ def read_clip(directory: Path) -> Any:
             f"The directory {directory} must hold a model's `config.json` or an adapter's"
             " `adapter_config.json`, but has neither."
         )
-    kind = read_json(config).get("model_type")
-    if kind != "clip":
+    settings = read_json(config)
+    kind = clip_class(settings)
+    if kind is None:
         raise ValueError(
             f"The directory {directory} must hold a CLIP model of transformers, but holds one of type"
-            f" {kind!r}. Models of other types, SigLIP among them, load through open_clip:"
-            " `open_clip:ARCHITECTURE/PRETRAINED`."
+            f" {settings.get('model_type')!r}. Models of other types, SigLIP among them, load through"
+            " open_clip: `open_clip:ARCHITECTURE/PRETRAINED`."
         )
     try:
         with no_progress_bar():
-            read: Any = CLIPModel.from_pretrained(
+            read: Any = kind.from_pretrained(
                 directory, output_loading_info=True, local_files_only=True, weights_only=True
             )
             model, report = read
@@ -137,6 +138,18 @@ def read_clip(directory: Path) -> Any:
         extra=[key for key in report["unexpected_keys"] if not key.endswith("position_ids")],
     )
     return model.to(torch.float32).eval()
+
+
+def clip_class(config: Mapping[str, Any]) -> Any:
+    """The class of transformers for a configuration, if its texts pass CLIP's text tower; else None."""
+    import transformers
+
+    if config.get("model_type") == "clip":
+        return transformers.CLIPModel
+    text = config.get("text_config") or {}
+    if config.get("model_type") == "vision-text-dual-encoder" and text.get("model_type") == "clip_text_model":
+        return transformers.VisionTextDualEncoderModel
+    return None
 
 
 def load_base(

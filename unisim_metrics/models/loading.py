@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 
 from unisim_metrics.images import Preprocessing, Resample
 from unisim_metrics.models.checkpoint import load_checkpoint
@@ -18,6 +19,7 @@ from unisim_metrics.models.clip import CLIPEncoder
 from unisim_metrics.models.convert import base_of_adapter
 from unisim_metrics.models.custom import CustomEncoder
 from unisim_metrics.models.directories import (
+    clip_class,
     is_adapter,
     load_adapter,
     load_base,
@@ -75,10 +77,11 @@ def load_model(
     names and ids that need it are downloaded.
 
     Args:
-        name_or_path_or_module: A name of ``list_models()``; a directory with a CLIP model of transformers, an
-            adapter of peft or a model of open_clip; a ``.pt`` of the authors;
-            ``"open_clip:ARCHITECTURE/PRETRAINED"``; a Hub id ``"org/name"``; a ``CLIPModel``, ``PeftModel``,
-            model of open_clip, or any module with ``encode_image`` and ``encode_text``.
+        name_or_path_or_module: A name of ``list_models()``; a directory with a CLIP model of transformers (or
+            another image tower joined to CLIP's text tower), an adapter of peft or a model of open_clip; a
+            ``.pt`` of the authors; ``"open_clip:ARCHITECTURE/PRETRAINED"``; a Hub id ``"org/name"``; a
+            ``CLIPModel``, ``PeftModel``, model of open_clip, or any module with ``encode_image`` and
+            ``encode_text``.
         revision: Branch, tag or commit of a Hub id.
         base: Directory or Hub id of the CLIP model that an adapter or ``.pt`` was trained from; found by
             default.
@@ -213,7 +216,8 @@ def _from_open_clip(spec: str, options: _Options, name: str | None = None) -> En
 def _from_module(module: nn.Module, options: _Options) -> EncoderModel:
     kind = type(module).__name__
     core = module.get_base_model() if is_peft_model(module) else module  # type: ignore[operator]
-    if getattr(getattr(core, "config", None), "model_type", None) == "clip":
+    config = getattr(core, "config", None)
+    if isinstance(config, PreTrainedConfig) and clip_class(config.to_dict()) is not None:
         # A model read by `from_pretrained` remembers the directory or id, whose tokenizer may be at hand.
         source = Path(str(getattr(core, "name_or_path", "") or "."))
         if options.tokenizer is None and not (source.is_dir() and source != Path(".")):
