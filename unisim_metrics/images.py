@@ -37,6 +37,7 @@ from unisim_metrics.preprocessing import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, Prep
 from unisim_metrics.resizing import (
     flatten_alpha,
     normalise,
+    normalise_bytes,
     resize_bytes,
     resize_floats,
     resize_pil,
@@ -176,20 +177,31 @@ class _HostWork:
 
     def run(self, target: torch.device, dtype: torch.dtype) -> tuple[list[int], Tensor]:
         """Positions in the batch, and their ``[M, 3, S, S]`` normalised pixels."""
-        crops = run_tasks(self.tasks, self._workers if self.pixels >= _WORTH_THREADS else 1)
         order = [position for places, _ in self._places for position in places]
         work = torch.float64 if dtype == torch.float64 else torch.float32
-        # The crops go straight into the result. An accelerator gets bytes: a quarter of the transfer.
         on_cpu = target.type == "cpu"
         side = self.preprocessing.size
+        # An accelerator gets bytes: a quarter of the transfer.
         pixels = torch.empty((len(order), 3, side, side), dtype=work if on_cpu else torch.uint8, device="cpu")
+        rows: list[list[Tensor]] = [[] for _ in self.tasks]
         start = 0
         for places, task in self._places:
-            pixels[start : start + len(places)].copy_(crops[task])
+            rows[task].append(pixels[start : start + len(places)])
             start += len(places)
+
+        def finish(task: int) -> None:
+            crops = self.tasks[task]()
+            for out in rows[task]:
+                if on_cpu:
+                    normalise_bytes(crops, self.preprocessing, out)
+                else:
+                    out.numpy()[...] = crops.numpy()
+
+        workers = self._workers if self.pixels >= _WORTH_THREADS else 1
+        run_tasks([partial(finish, task) for task in range(len(self.tasks))], workers)
         if not on_cpu:
-            pixels = pixels.to(target).to(work)
-        return order, normalise(pixels.div_(255), self.preprocessing, in_place=True).to(dtype)
+            pixels = normalise(pixels.to(target).to(work).div_(255), self.preprocessing, in_place=True)
+        return order, pixels.to(dtype)
 
 
 def _prepare_pil(image: Image.Image, preprocessing: Preprocessing) -> Tensor:

@@ -14,7 +14,15 @@ from torch.nn.functional import interpolate
 from unisim_metrics.decoding import pil_to_tensor
 from unisim_metrics.preprocessing import Preprocessing, Triple
 
-__all__ = ["RANGE_SLACK", "flatten_alpha", "normalise", "resize_bytes", "resize_floats", "resize_pil"]
+__all__ = [
+    "RANGE_SLACK",
+    "flatten_alpha",
+    "normalise",
+    "normalise_bytes",
+    "resize_bytes",
+    "resize_floats",
+    "resize_pil",
+]
 
 RANGE_SLACK = 1e-3
 """How far float pixels may pass the ends of [0, 1]: rounding in half precision goes this far."""
@@ -89,6 +97,26 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing, in_place: bool = Fal
     std = _constant(preprocessing.std, pixels.device, pixels.dtype)
     centred = pixels.sub_(mean) if in_place else pixels.sub(mean)
     return centred.div_(std).contiguous()
+
+
+def normalise_bytes(crops: Tensor, preprocessing: Preprocessing, out: Tensor) -> None:
+    """Writes uint8 ``[N, 3, S, S]`` normalised into float ``[N, 3, S, S]``, on the calling thread.
+
+    The operations are those of ``normalise``, to the last bit, but plane by plane: a plane stays in the cache
+    from the first to the last of them, where a whole batch would come from memory for each.
+    """
+    import numpy as np
+
+    constant = np.dtype(str(out.dtype).removeprefix("torch.")).type
+    statistics = [
+        (constant(mean), constant(std))
+        for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)
+    ]
+    for crop, image in zip(crops.numpy(), out.numpy(), strict=True):
+        for plane, target, (mean, std) in zip(crop, image, statistics, strict=True):
+            np.divide(plane, constant(255), out=target)
+            np.subtract(target, mean, out=target)
+            np.divide(target, std, out=target)
 
 
 def _resize_planes(pixels: Tensor, size: tuple[int, int], rows: slice, columns: slice) -> Tensor:

@@ -88,7 +88,7 @@ class EncoderModel(nn.Module):
 
     @property
     def input_tag(self) -> str:
-        """How images are prepared, for the signature: ``"112-bicubic"``."""
+        """How images are prepared, for the signature: ``"224-bicubic"``."""
         return str(self.preprocessing)
 
     def weights_hash(self) -> str:
@@ -223,7 +223,9 @@ class EncoderModel(nn.Module):
     def _evaluation(self) -> Iterator[None]:
         """Run in evaluation mode with frozen weights; a module shared with a training loop gets back what it had."""
         training = [module for module in self.backbone.modules() if module.training]
-        trained = [weight for weight in self.backbone.parameters() if weight.requires_grad]
+        # Without gradients no weight can receive one.
+        weights = self.backbone.parameters() if torch.is_grad_enabled() else ()
+        trained = [weight for weight in weights if weight.requires_grad]
         for module in training:
             module.training = False
         for weight in trained:

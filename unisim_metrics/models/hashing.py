@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,19 @@ from torch import Tensor, nn
 __all__ = ["hash_weights", "weights_state"]
 
 
-def weights_state(module: nn.Module) -> tuple[tuple[str, int, int], ...]:
-    """What changes when a weight of ``module`` does: names, addresses and versions.
+def weights_state(module: nn.Module) -> tuple[tuple[int, int], ...]:
+    """What changes when a weight of ``module`` does: addresses and versions.
 
-    It is cheap to take and compare. Writing through ``parameter.data`` is the one change it does not see.
+    It is cheap to take and compare, for every update of a metric takes it. Writing through
+    ``parameter.data`` is the one change it does not see.
     """
-    tensors: Iterable[tuple[str, Tensor]] = (*module.named_parameters(), *module.named_buffers())
     return tuple(
-        (name, tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for name, tensor in tensors
+        (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
+        # `parameters()` would put together a name for each of them.
+        for part in module.modules()
+        for tensors in (part._parameters, part._buffers)
+        for tensor in tensors.values()
+        if tensor is not None
     )
 
 
