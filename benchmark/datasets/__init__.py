@@ -1,0 +1,19 @@
+"""The sets of UniSim-Bench, one short class each, and how to add one's own."""
+
+from .annotations import AnnotationError
+from .base import Dataset, PooledDataset, Split, Status
+from .registry import list_datasets, load_dataset, register
+from .revisitop import Retrieval, RetrievalDataset
+
+__all__ = [
+    "AnnotationError",
+    "Dataset",
+    "PooledDataset",
+    "Retrieval",
+    "RetrievalDataset",
+    "Split",
+    "Status",
+    "list_datasets",
+    "load_dataset",
+    "register",
+]

@@ -1,0 +1,193 @@
+"""What every set of the benchmark is: a short declaration, and the choices that its annotations hold."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..samples import Candidate, Sample, Stream, arrange
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from unisim_metrics.tasks import Task
+
+__all__ = ["Dataset", "Kind", "PooledDataset", "Split", "Status", "both", "splits"]
+
+Split = Literal["test", "train"]
+
+if TYPE_CHECKING:
+    Kind = Task | Literal["retrieval"]
+else:
+    Kind = str  # The tasks' own module needs torch, which no reader of annotations does.
+
+
+def splits(*, test: Sequence[str], train: Sequence[str] | None = None) -> Mapping[Split, Sequence[str]]:
+    """Return what each split has; a set without training samples has no such split."""
+    return {"test": test} if train is None else {"test": test, "train": train}
+
+
+def both(*names: str) -> Mapping[Split, Sequence[str]]:
+    """Return what both splits have."""
+    return splits(test=names, train=names)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether the files of a split are there.
+
+    Attributes:
+        state: `"missing"` if nothing is there, `"incomplete"` if something is.
+        missing: The files and folders that are not there, relative to the data root.
+    """
+
+    state: Literal["present", "incomplete", "missing"]
+    missing: tuple[str, ...] = ()
+
+
+class Dataset(ABC):
+    """One set, whose subclass draws its samples. Most list all that may be drawn: see `PooledDataset`.
+
+    Only annotation files are read until an image is needed.
+
+    Attributes:
+        id: The name that `load_dataset` takes.
+        task: The task, or `"retrieval"`.
+        size: The number of test samples in the paper (Table 1).
+        train_size: The number of training samples in the paper (Table 5); None if UniSim does not train on the set.
+        files: The annotation files of each split, relative to the data root; `*` stands for anything.
+        images: The folders with the images of each split, likewise.
+        citation: Whom to cite.
+        url: Where the set is described and published.
+        licence: The terms of use, as far as its publisher states them.
+        hub_id: The dataset's name on the Hub, if it is there.
+    """
+
+    id: str
+    task: Kind
+    size: int
+    train_size: int | None = None
+    files: Mapping[Split, Sequence[str]]
+    images: Mapping[Split, Sequence[str]]
+    citation: str
+    url: str
+    licence: str = "as stated by its publisher"
+    hub_id: str | None = None
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(id={self.id!r}, root={str(self.root)!r})"
+
+    @abstractmethod
+    def draw(self, split: Split, n: int | None, stream: Stream) -> Sequence[Candidate]:
+        """Return `n` distinct choices, or as many as the split has by default, the right alternative first."""
+
+    def samples(self, split: Split = "test", n: int | None = None, seed: int = 0) -> list[Sample]:
+        """Return samples, the same for the same arguments on any machine.
+
+        Nothing is drawn twice, and the samples of a smaller `n` are among those of a larger one (their alternatives
+        in another order). A set that has fewer distinct samples than the paper reports gives all it has.
+
+        Args:
+            split: `"test"`, or `"train"` for the sets that UniSim trains on.
+            n: How many; None for as many as in the paper (test), or for all (train).
+            seed: Another seed gives another choice and order.
+
+        Raises:
+            ValueError: If the set has no such split, or fewer than `n` distinct samples.
+            AnnotationError: If an annotation file is malformed. The message names file and line.
+            FileNotFoundError: If an annotation file is not there.
+        """
+        self._check_split(split)
+        if n is not None and n < 1:
+            raise ValueError(f"Argument `n` must be at least 1, or None, but got {n}.")
+        stream = Stream(self.id, split, seed)
+        candidates = self.draw(split, n, stream)
+        if not candidates:
+            raise ValueError(f"Dataset {self.id!r} has no {split} sample in {self.root}.")
+        return arrange(candidates, stream)
+
+    def status(self, split: Split = "test") -> Status:
+        """Tell whether the files of a split are there. Folders count as there whatever they hold."""
+        self._check_split(split)
+        wanted = [*self.files[split], *self.images[split]]
+        missing = tuple(name for name in wanted if not self._exists(name))
+        if not missing:
+            return Status("present")
+        return Status("missing" if len(missing) == len(wanted) else "incomplete", missing)
+
+    def image(self, path: Path) -> Image.Image:
+        """Return an image of the set as it is shown to a model.
+
+        Args:
+            path: An image out of the samples. Not every set keeps its images as files of their own, so go
+                through this method rather than open the path.
+
+        Raises:
+            ImageReadError: If the file cannot be read. The message names it.
+        """
+        # Here, not above: decoding needs torch, which listing samples does not.
+        from PIL import Image
+
+        from unisim_metrics.decoding import pil_to_rgb, unreadable
+
+        try:
+            with Image.open(path) as image:
+                image.load()
+                return pil_to_rgb(image)
+        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on bad files
+            raise unreadable(path, error) from error
+
+    def path(self, name: str) -> Path:
+        """Return a file or folder of the set that must be there.
+
+        Raises:
+            FileNotFoundError: If it is not there.
+        """
+        path = self.root / name
+        if not path.exists():
+            raise FileNotFoundError(f"Dataset {self.id!r} needs {path}, which is not there. See {self.url}")
+        return path
+
+    def count(self, split: Split, n: int | None, available: int) -> int:
+        """Return how many of the available samples to draw.
+
+        Raises:
+            ValueError: If `n` are asked for and there are fewer.
+        """
+        if n is None:
+            return available if split == "train" else min(self.size, available)
+        if n > available:
+            raise ValueError(
+                f"Argument `n` must be at most {available}, the number of distinct {split} samples of dataset"
+                f" {self.id!r}, but got {n}."
+            )
+        return n
+
+    def _check_split(self, split: Split) -> None:
+        if split not in self.files:
+            raise ValueError(
+                f"Argument `split` must be one of {tuple(self.files)} for dataset {self.id!r}, but got {split!r}."
+            )
+
+    def _exists(self, name: str) -> bool:
+        return any(self.root.glob(name)) if "*" in name else (self.root / name).exists()
+
+
+class PooledDataset(Dataset):
+    """One set: a subclass declares it and lists, in `pool`, every choice that may be drawn."""
+
+    @abstractmethod
+    def pool(self, split: Split) -> Sequence[Candidate]:
+        """Return all distinct choices of a split, the right alternative first, in an order that does not vary."""
+
+    def draw(self, split: Split, n: int | None, stream: Stream) -> Sequence[Candidate]:
+        """Return `n` choices of the pool, in its order."""
+        pool = self.pool(split)
+        count = self.count(split, n, len(pool))
+        return pool if count == len(pool) else [pool[index] for index in stream.choose(count, len(pool))]

@@ -1,0 +1,61 @@
+"""CD-COCO: captions of COCO photos by six machines, of which experts chose the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..samples import Candidate
+from .annotations import read_csv
+from .base import PooledDataset, Split, splits
+from .pairs import distinct
+
+MIN_BEST = 3
+SCORES = "coco-triplets/resources/expert_worker_results_extended.csv"
+CAPTIONS = "coco-triplets/resources/all_captions_extended.csv"
+# The machines by their names in the scores and in the captions.
+MACHINES = {
+    "OFA": "OFA_Huge",
+    "GIT": "GIT_Large",
+    "Our": "Ensemble",
+    "ExpNet-v2": "ExpansionNet_v2",
+    "BLIP-2": "BLIP_2",
+    "ViT-GPT2": "ViT_GPT2",
+}
+
+
+class CdCoco(PooledDataset):
+    """The caption that most experts chose, three of them at least, against each that none chose.
+
+    Of captions chosen equally often the first counts as best, in the order of the machines.
+    """
+
+    id = "cd-coco"
+    task = "caption"
+    size = 780
+    files = splits(test=(SCORES, CAPTIONS))
+    images = splits(test=("coco-triplets/coco/images/val2014",))
+    citation = "Bianco et al. (2023), Improving Image Captioning Descriptiveness, arXiv 2306.11593"
+    url = "https://arxiv.org/abs/2306.11593"
+
+    def pool(self, split: Split) -> Sequence[Candidate]:
+        """Return one choice a caption that no expert chose."""
+        return distinct(self._choices())
+
+    def _choices(self) -> Iterator[Candidate]:
+        captions = {
+            row.file("fname"): row for row in read_csv(self.path(CAPTIONS), ("fname", *MACHINES.values()))
+        }
+        folder = self.root / "coco-triplets" / "coco" / "images" / "val2014"
+        for row in read_csv(self.path(SCORES), ("Image_URL", "max_score", *MACHINES)):
+            if row.number("max_score") < MIN_BEST:
+                continue
+            name = row.file("Image_URL")
+            if name not in captions:
+                row.fail("Image_URL", f"an image that {CAPTIONS} has captions of")
+            votes = {machine: row.number(machine) for machine in MACHINES}
+            best = max(votes, key=votes.__getitem__)
+            for machine, count in votes.items():
+                if count == 0:
+                    right, wrong = (captions[name].text(MACHINES[which]) for which in (best, machine))
+                    if right != wrong:
+                        yield folder / name, (right, wrong)

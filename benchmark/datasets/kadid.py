@@ -1,0 +1,48 @@
+"""KADID-10k: photos with 25 kinds of distortion at five levels."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..samples import Candidate
+from .annotations import read_csv
+from .base import PooledDataset, Split, both
+
+REFERENCES = {"train": range(1, 73), "test": range(73, 82)}
+
+
+class Kadid10k(PooledDataset):
+    """Two levels of one distortion of one photo; the lower level is better. The splits share no photo.
+
+    The test photos have 9 × 25 × 10 = 2,250 distinct pairs; the paper draws 5,000 with repeats.
+    """
+
+    id = "kadid-10k"
+    task = "quality"
+    size = 5000
+    train_size = 9100
+    files = both("kadid10k/dmos.csv")
+    images = both("kadid10k/images")
+    citation = "Lin et al. (2019), KADID-10k, QoMEX"
+    url = "https://database.mmsp-kn.de/kadid-10k-database.html"
+
+    def pool(self, split: Split) -> Sequence[Candidate]:
+        """Return all pairs of levels."""
+        levels: dict[tuple[int, int], dict[int, Path]] = defaultdict(dict)
+        for row in read_csv(self.path("kadid10k/dmos.csv"), ("dist_img",)):
+            name = row.file("dist_img")
+            match = re.fullmatch(r"I(\d+)_(\d+)_(\d+)\.png", name)
+            if not match:
+                row.fail("dist_img", "a name of the form I<reference>_<type>_<level>.png")
+            reference, kind, level = map(int, match.groups())
+            if reference in REFERENCES[split]:
+                levels[reference, kind][level] = self.root / "kadid10k" / "images" / name
+        return [
+            (None, (images[milder], images[severer]))
+            for _, images in sorted(levels.items())
+            for milder, severer in itertools.combinations(sorted(images), 2)
+        ]
