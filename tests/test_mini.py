@@ -12,17 +12,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import AutoModel, CLIPTokenizer, MobileNetV2Config, MobileNetV2Model
 
 from unisim_metrics import load_model
 from unisim_metrics.training.distortions import DISTORTIONS, LEVELS
-from unisim_metrics.training.mini import evaluate, photos, teacher
-from unisim_metrics.training.mini.align import Captions, align, contrastive_loss
+from unisim_metrics.training.mini import evaluate, photos
+from unisim_metrics.training.mini.align import Captions, align, aligned_embeddings, contrastive_loss
 from unisim_metrics.training.mini.export import export
-from unisim_metrics.training.mini.recipe import DistillPhase, Recipe, read_recipe
-from unisim_metrics.training.mini.student import build_student, build_tokenizer, text_embeddings, tokenize
+from unisim_metrics.training.mini.mobilenet import Layer, build_mobilenet
+from unisim_metrics.training.mini.recipe import Recipe, read_recipe
 from unisim_metrics.training.mini.train import train, vocabulary_texts
-from unisim_metrics.training.mini.views import Views
+from unisim_metrics.training.mini.two_towers import (
+    build_tokenizer,
+    build_two_towers,
+    load,
+    text_embeddings,
+    tokenize,
+)
+from unisim_metrics.training.mini.views import Views, plan_views, render, write_plan
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "grey": (128, 128, 128)}
 
@@ -78,40 +85,35 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     recipe = read_recipe()
-    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    distill_phases = (DistillPhase(64, 2, 4, 1e-3, 1), DistillPhase(112, 2, 4, 1e-3, 1))
-    step = {"steps": 2, "caption_batch": 6, "material_batch": 2, "distortion_batch": 3}
-    perceptual_phases = tuple(dataclasses.replace(phase, **step) for phase in recipe.perceptual.phases)
+    step = {"caption_batch": 6, "photo_batch": 4, "material_batch": 2, "distortion_batch": 3}
     return dataclasses.replace(
         recipe,
         tokenizer={"vocab_size": 400, "context_length": 16},
-        vision={**recipe.vision, **small},
-        text=small,
+        text={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64},
         projection_dim=16,
         align=dataclasses.replace(recipe.align, steps=60, batch_size=12, learning_rate=5e-3, warmup_steps=5),
-        distill=dataclasses.replace(recipe.distill, phases=distill_phases),
-        perceptual=dataclasses.replace(recipe.perceptual, phases=perceptual_phases),
+        perceptual=dataclasses.replace(recipe.perceptual, steps=2, warmup_steps=1, **step),
     )
 
 
 @pytest.fixture(scope="module")
 def views(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Views in the format that `teacher.py` writes, with the mean colour of each cell as its features."""
+    """What `teacher.py` writes, with a small random MobileNet as the teacher and the mean colours beside it."""
     folder = tmp_path_factory.mktemp("views")
-    plan = teacher.plan_views(root, views=2, bsds_views=2, seed=0)
-    pixels = np.stack(
-        [np.asarray(teacher.square(view, teacher.VIEW_SIZE)).transpose(2, 0, 1) for view in plan]
-    )
-    cells = pixels.reshape(len(plan), 3, 7, 16, 7, 16).mean(axis=(3, 5)).transpose(0, 2, 3, 1)
-    np.save(folder / "pixels.npy", pixels)
-    np.save(folder / "grids.npy", np.tile(cells, 4).astype(np.uint8))
-    np.save(folder / "logits.npy", np.random.default_rng(0).normal(size=(len(plan), 9)).astype(np.float16))
-    np.save(folder / "paths.npy", np.array([str(view.path.relative_to(root)) for view in plan]))
+    plan = plan_views(root, views=2, bsds_views=2, seed=0)
+    write_plan(plan, root, folder)
+    torch.manual_seed(0)
+    config = MobileNetV2Config(image_size=64, depth_multiplier=0.25, finegrained_output=False)
+    config.hidden_size = 320
+    MobileNetV2Model(config).save_pretrained(folder / "mobilenet")
+    colours = np.stack([np.asarray(render(view, 64), dtype=np.float32).mean(axis=(0, 1)) for view in plan])
+    noise = np.random.default_rng(0).random((len(plan), 320 - 3), dtype=np.float32)
+    np.save(folder / "features.npy", np.concatenate([colours / 40, noise], axis=1))
     return folder
 
 
 def test_plan_leaves_out_what_is_held_out(root: Path) -> None:
-    planned = {view.path for view in teacher.plan_views(root, views=2, bsds_views=2, seed=0)}
+    planned = {view.path for view in plan_views(root, views=2, bsds_views=2, seed=0)}
     assert planned.isdisjoint(photos.flickr8k_captions(root, "dev"))
     assert planned.isdisjoint(photos.bsds_photos(root, held_out=True))
     for folder in photos.material_images(root):
@@ -121,7 +123,7 @@ def test_plan_leaves_out_what_is_held_out(root: Path) -> None:
 
 
 def test_plan_is_the_same_for_the_same_seed(root: Path) -> None:
-    first, second, other = (teacher.plan_views(root, 2, 2, seed) for seed in (0, 0, 1))
+    first, second, other = (plan_views(root, 2, 2, seed) for seed in (0, 0, 1))
     assert first == second != other
     for view in first:
         if view.box is not None:
@@ -155,12 +157,84 @@ def test_contrastive_loss_against_numpy() -> None:
     assert loss.item() == pytest.approx(expected, abs=1e-9)
 
 
+def test_views_are_read_in_the_order_asked_for(root: Path, views: Path) -> None:
+    read = Views(root, views)
+    rows = np.array([9, 2, 30])
+    pixels = read.pixels(rows, 48, np.random.default_rng(0)).numpy()
+    for row, shown in zip(rows, pixels, strict=True):
+        expected = np.asarray(render(read.plan[row], 48)).transpose(2, 0, 1)
+        assert np.array_equal(shown, expected) or np.array_equal(shown, expected[..., ::-1])
+
+
+def test_mobilenet_from_folded_convolutions() -> None:
+    """Against the folded network written out in NumPy's layout and torch's functions."""
+    config = {"image_size": 33, "depth_multiplier": 0.25, "finegrained_output": False}
+    rng = np.random.default_rng(0)
+    layers: dict[str, Layer] = {}
+    strides: dict[str, int] = {"Conv": 2, "Conv_1": 1}
+
+    def add(scope: str, kernel: int, inputs: int, outputs: int) -> None:
+        shape = (1, kernel, kernel, outputs) if inputs == 0 else (outputs, kernel, kernel, inputs)
+        scale = np.exp(rng.normal(size=outputs)) / np.sqrt(kernel * kernel * max(inputs, 1))
+        weight = rng.normal(size=shape) * (scale if inputs == 0 else scale[:, None, None, None])
+        layers[scope] = Layer(weight, rng.normal(scale=0.1, size=outputs))
+
+    widths = [8, 8, 8, 8, 8, 8, 8, 16, 16, 16, 16, 24, 24, 24, 40, 40, 40, 80]
+    downs = [1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1]
+    add("Conv", 3, 3, 8)
+    for block, down in enumerate(downs):
+        scope = "expanded_conv" + (f"_{block}" if block else "")
+        inner = widths[block] * (6 if block else 1)
+        if block:
+            add(f"{scope}/expand", 1, widths[block], inner)
+        add(f"{scope}/depthwise", 3, 0, inner)
+        add(f"{scope}/project", 1, inner, widths[block + 1])
+        strides[f"{scope}/depthwise"] = down
+    add("Conv_1", 1, 80, 320)
+
+    def run(x: torch.Tensor, scope: str) -> torch.Tensor:
+        weight, bias = torch.tensor(layers[scope].weight), torch.tensor(layers[scope].bias)
+        kernel, stride = weight.shape[1], strides.get(scope, 1)
+        # TensorFlow's "SAME": as many outputs as inputs over the stride, the odd pixel of padding at the end.
+        total = max((-(-x.shape[-1] // stride) - 1) * stride + kernel - x.shape[-1], 0)
+        x = torch.nn.functional.pad(x, [total // 2, total - total // 2] * 2)
+        groups = weight.shape[-1] if scope.endswith("depthwise") else 1
+        weight = weight.permute(3, 0, 1, 2) if groups > 1 else weight.permute(0, 3, 1, 2)
+        x = torch.nn.functional.conv2d(x, weight, bias, stride, groups=groups)
+        return x if scope.endswith("project") else x.clamp(0, 6)
+
+    image = torch.tensor(rng.uniform(-1, 1, size=(2, 3, 33, 33)))
+    x = run(image, "Conv")
+    for block, down in enumerate(downs):
+        scope, before = "expanded_conv" + (f"_{block}" if block else ""), x
+        for part in ("expand", "depthwise", "project") if block else ("depthwise", "project"):
+            x = run(x, f"{scope}/{part}")
+        if block and down == 1 and widths[block] == widths[block + 1]:
+            x = x + before
+    expected = run(x, "Conv_1").mean(dim=(2, 3))
+
+    model = build_mobilenet(layers, **config).double()
+    with torch.no_grad():
+        assert torch.allclose(model(image).pooler_output, expected, atol=1e-4)
+    assert model.config.hidden_size == 320
+    norms = model.layer[3].expand_1x1.convolution.weight.flatten(1).norm(dim=1)
+    assert torch.allclose(norms, torch.full_like(norms, 2**0.5))
+
+
+def test_mobilenet_wants_exactly_its_convolutions() -> None:
+    with pytest.raises(ValueError, match=r"exactly the network's convolutions.*conv_1x1"):
+        build_mobilenet({})
+    with pytest.raises(ValueError, match="'Logits/Conv2d_1c_1x1'"):
+        build_mobilenet({"Logits/Conv2d_1c_1x1": Layer(np.zeros((1, 1, 1, 1)), np.zeros(1))})
+
+
 def test_text_tower_learns_to_name_colours(root: Path, views: Path, recipe: Recipe) -> None:
     torch.manual_seed(0)
     tokenizer = build_tokenizer(vocabulary_texts(root), recipe)
-    model = build_student(tokenizer, recipe)
-    read = Views(views)
-    aligned = align(model, tokenizer, read, Captions(root, read), recipe)
+    model = build_two_towers(MobileNetV2Model.from_pretrained(views / "mobilenet"), tokenizer, recipe)
+    read = Views(root, views)
+    align(model, tokenizer, read, Captions(root, read), recipe)
+    aligned = aligned_embeddings(model, read)
     assert torch.allclose(aligned.norm(dim=-1), torch.ones(len(read)), atol=1e-5)
     captions = {
         str(path.relative_to(root)): texts for path, texts in photos.flickr8k_captions(root, "train").items()
@@ -187,14 +261,26 @@ def test_recipe_ends_in_a_model_that_loads_and_scores(
     root: Path, views: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(root, views, tmp_path, recipe)
-    assert CLIPModel.from_pretrained(tmp_path / "perceptual").config.vision_config.image_size == 112
+    aligned, _ = load(tmp_path / "align")
+    trained, _ = load(tmp_path / "perceptual")
+    assert trained.config.vision_config.image_size == 64
+    moved = {
+        name
+        for (name, before), after in zip(
+            aligned.state_dict().items(), trained.state_dict().values(), strict=True
+        )
+        if not torch.equal(before, after)
+    }
+    assert {name.split(".")[0] for name in moved} >= {"vision_model", "visual_projection", "text_model"}
+    frozen = ("vision_model.conv_stem", *(f"vision_model.layer.{block}." for block in range(3)), "running_")
+    assert not [name for name in moved if name.startswith(frozen[:-1]) or frozen[-1] in name]
     before = (tmp_path / "perceptual" / "model.safetensors").stat().st_mtime_ns
     train(root, views, tmp_path, recipe)
     assert (tmp_path / "perceptual" / "model.safetensors").stat().st_mtime_ns == before
 
     export(tmp_path / "perceptual", tmp_path / "shipped")
     exact, shipped = load_model(tmp_path / "perceptual"), load_model(tmp_path / "shipped")
-    assert CLIPVisionModelWithProjection.from_pretrained(tmp_path / "shipped").dtype == torch.float32
+    assert AutoModel.from_pretrained(tmp_path / "shipped").dtype == torch.float32
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("perceptual", "shipped")]
     assert sizes[1] < 0.6 * sizes[0]
     photo = photos.bsds_photos(root, held_out=True)[0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_cosine_schedule_with_warmup
 
 
@@ -22,8 +23,19 @@ class Schedule:
     steps: int
 
 
+def adamw(parameters: Iterable[nn.Parameter], schedule: Schedule) -> tuple[AdamW, LambdaLR]:
+    """AdamW as CLIP is trained, with its warm-up and cosine; tensors of fewer than two dimensions do not decay."""
+    trained = list(parameters)
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+    return optimizer, get_cosine_schedule_with_warmup(optimizer, schedule.warmup_steps, schedule.steps)
+
+
 class Optimization:
-    """AdamW over the trainable parameters of a module; tensors of fewer than two dimensions do not decay.
+    """A loss brought down over the trainable parameters of a module.
 
     Args:
         module: What is trained.
@@ -34,14 +46,7 @@ class Optimization:
     def __init__(self, module: nn.Module, schedule: Schedule, max_norm: float | None = None) -> None:
         self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.max_norm = max_norm
-        groups = [
-            {"params": [p for p in self.parameters if p.ndim >= 2], "weight_decay": schedule.weight_decay},
-            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.optimizer = AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), eps=1e-6)
-        self.scheduler = get_cosine_schedule_with_warmup(
-            self.optimizer, schedule.warmup_steps, schedule.steps
-        )
+        self.optimizer, self.scheduler = adamw(self.parameters, schedule)
 
     def step(self, loss: Tensor) -> None:
         """Go one step down the gradient of `loss`."""

@@ -62,7 +62,7 @@ class Preprocessing:
             raise ValueError(f"Argument `std` must hold positive numbers, but got {self.std!r}.")
 
     def __str__(self) -> str:
-        """The tag of a signature: ``112-bicubic``, then whatever differs from CLIP's own preprocessing."""
+        """The tag of a signature: ``224-bicubic``, then whatever differs from CLIP's own preprocessing."""
         parts = [f"{self.size}-{self.resample}"]
         if self.resize == "squash":
             parts.append("squash")

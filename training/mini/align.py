@@ -1,4 +1,4 @@
-"""Stage 1: the text tower and a linear map of the teacher's embedding meet by contrast."""
+"""Stage 1: the text tower and a linear map of the teacher's features meet by contrast."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import trange
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPTokenizer, VisionTextDualEncoderModel
 
 from unisim_metrics.training.mini import photos
 from unisim_metrics.training.mini.recipe import Recipe
-from unisim_metrics.training.mini.student import text_embeddings, tokenize
+from unisim_metrics.training.mini.two_towers import text_embeddings, tokenize
 from unisim_metrics.training.mini.views import Views
 from unisim_metrics.training.optimization import Optimization, RunningMeans, Schedule
 
@@ -48,7 +48,7 @@ class Captions:
         """
         captions = rng.choice(self.captioned, size=count - count // 3, replace=False)
         classes = rng.choice(np.arange(self.captioned, len(self.texts)), size=count // 3, replace=False)
-        chosen = np.concatenate([captions, classes])
+        chosen = rng.permutation(np.concatenate([captions, classes]))
         rows = np.array([rng.choice(self.rows[i]) for i in chosen])
         texts = [str(rng.choice(self.texts[i])) for i in chosen]
         labels = np.unique([self.labels[i] for i in chosen], return_inverse=True)[1]
@@ -63,31 +63,44 @@ def contrastive_loss(images: Tensor, texts: Tensor, matches: Tensor, temperature
 
 
 def align(
-    model: CLIPModel, tokenizer: CLIPTokenizer, views: Views, captions: Captions, recipe: Recipe
-) -> Tensor:
-    """Train the text tower of `model` in place.
-
-    Returns:
-        The teacher's aligned embedding of every view, unit length, `[N, D]`.
-    """
+    model: VisionTextDualEncoderModel,
+    tokenizer: CLIPTokenizer,
+    views: Views,
+    captions: Captions,
+    recipe: Recipe,
+) -> None:
+    """Train the text tower and both projections of `model` in place."""
     settings = recipe.align
     rng = np.random.default_rng(recipe.seed)
-    features = F.normalize(views.pooled, dim=-1)
-    image_map = nn.Linear(features.shape[1], recipe.projection_dim, bias=False)
-    nn.init.orthogonal_(image_map.weight)
-    modules = nn.ModuleList([image_map, model.text_model, model.text_projection])
+    forget_mean(model.visual_projection, views.features.mean(dim=0))
+    centred = F.normalize(views.features - views.features.mean(dim=0), dim=-1)
+    modules = nn.ModuleList([model.visual_projection, model.text_model, model.text_projection])
     schedule = Schedule(settings.learning_rate, settings.weight_decay, settings.warmup_steps, settings.steps)
     optimization = Optimization(modules, schedule)
     means = RunningMeans(bar := trange(settings.steps, desc="align", mininterval=20), log, every=25)
     for step in bar:
         rows, texts, matches = captions.draw(settings.batch_size, rng)
-        teacher = features[rows]
-        images = F.normalize(image_map(teacher), dim=-1)
+        images = F.normalize(model.visual_projection(views.features[rows]), dim=-1)
         contrast = contrastive_loss(
             images, text_embeddings(model, tokenize(tokenizer, texts)), matches, settings.temperature
         )
-        relation = F.mse_loss(images @ images.T, teacher @ teacher.T)
+        relation = F.mse_loss(images @ images.T, centred[rows] @ centred[rows].T)
         optimization.step(contrast + settings.relation_weight * relation)
         means.add(step, {"contrast": contrast, "relation": relation})
-    with torch.no_grad():
-        return F.normalize(image_map(features), dim=-1)
+
+
+@torch.no_grad()
+def forget_mean(projection: nn.Linear, mean: Tensor) -> None:
+    """Start a projection as an orthogonal map that is blind to the direction that all features share.
+
+    Without it, the features of any two photos are alike: they are averages of values that are never negative.
+    """
+    nn.init.orthogonal_(projection.weight)
+    shared = F.normalize(mean, dim=0)
+    projection.weight -= torch.outer(projection.weight @ shared, shared)
+
+
+@torch.no_grad()
+def aligned_embeddings(model: VisionTextDualEncoderModel, views: Views) -> Tensor:
+    """Return what the teacher's features of every view become, unit length, `[N, D]`."""
+    return F.normalize(model.visual_projection(views.features), dim=-1)

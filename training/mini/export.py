@@ -9,25 +9,30 @@ import argparse
 import json
 from pathlib import Path
 
-from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers import CLIPImageProcessor
+
+from unisim_metrics.training.mini.two_towers import load, preprocessing
 
 
 def export(source: Path, out: Path) -> None:
-    """Write `source` (a transformers CLIP directory) to `out` with float16 weights that load as float32.
+    """Write `source` (a stage's result) to `out` with float16 weights that load as float32.
 
     Rounding to float16 halves the file; computing in it would cost accuracy on CPUs, so that the
     configuration asks for float32 and every loader widens the weights.
     """
-    model = CLIPModel.from_pretrained(source)
-    size = model.config.vision_config.image_size
+    model, tokenizer = load(source)
+    prepared = preprocessing(model)
     model.half().save_pretrained(out)
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     for part in (config, config["text_config"], config["vision_config"]):
         part["dtype"] = "float32"
     (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    CLIPTokenizer.from_pretrained(source).save_pretrained(out)
+    tokenizer.save_pretrained(out)
     CLIPImageProcessor(
-        size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+        size={"shortest_edge": prepared.size},
+        crop_size={"height": prepared.size, "width": prepared.size},
+        image_mean=list(prepared.mean),
+        image_std=list(prepared.std),
     ).save_pretrained(out)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import trange
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPTokenizer, MobileNetV2Model, VisionTextDualEncoderModel
 
 from unisim_metrics.functional import cosine_similarity, hinge_loss
 from unisim_metrics.images import Preprocessing, load_image, preprocess
@@ -18,8 +19,8 @@ from unisim_metrics.tasks import Attribute
 from unisim_metrics.training.distortions import DISTORTIONS, Name
 from unisim_metrics.training.mini import photos
 from unisim_metrics.training.mini.align import Captions, contrastive_loss
-from unisim_metrics.training.mini.recipe import PerceptualPhase, Recipe
-from unisim_metrics.training.mini.student import image_features, normalize_pixels, text_embeddings, tokenize
+from unisim_metrics.training.mini.recipe import Perceptual, Recipe
+from unisim_metrics.training.mini.two_towers import image_embeddings, preprocessing, text_embeddings, tokenize
 from unisim_metrics.training.mini.views import Views
 from unisim_metrics.training.optimization import Optimization, RunningMeans, Schedule
 
@@ -74,11 +75,11 @@ def random_crop(photo: Tensor, smallest: int, rng: np.random.Generator) -> Tenso
 class MaterialTriplets:
     """Renderings of materials by human answers, `[reference, closer, farther]`, none of them held out."""
 
-    def __init__(self, root: Path, size: int) -> None:
+    def __init__(self, root: Path, prepared: Preprocessing) -> None:
         folders = photos.material_images(root)
         allowed = set(range(len(folders[0]))) - photos.held_out_materials(len(folders[0]))
         self.answers = photos.material_triplets(root, allowed)
-        self.pixels = [preprocess(folder, Preprocessing(size=size)) for folder in folders]
+        self.pixels = [preprocess(folder, prepared) for folder in folders]
 
     def draw(self, count: int, rng: np.random.Generator) -> Tensor:
         """Draw `count` triplets, normalised pixels `[count, 3, 3, S, S]`, each under one light, some mirrored."""
@@ -93,7 +94,7 @@ class MaterialTriplets:
 
 
 def train_perceptual(
-    model: CLIPModel,
+    model: VisionTextDualEncoderModel,
     tokenizer: CLIPTokenizer,
     root: Path,
     views: Views,
@@ -102,69 +103,64 @@ def train_perceptual(
     recipe: Recipe,
 ) -> None:
     """Train both towers of `model` in place; `aligned` is the teacher's `[N, D]` of every view."""
-    severities, materials = SeverityTriplets(root), MaterialTriplets(root, recipe.vision["image_size"])
-    for index, phase in enumerate(recipe.perceptual.phases):
-        rng = np.random.default_rng((recipe.seed, 3 + index))
-        _run_phase(model, tokenizer, views, aligned, captions, severities, materials, recipe, phase, rng)
-
-
-def _run_phase(
-    model: CLIPModel,
-    tokenizer: CLIPTokenizer,
-    views: Views,
-    aligned: Tensor,
-    captions: Captions,
-    severities: SeverityTriplets,
-    materials: MaterialTriplets,
-    recipe: Recipe,
-    phase: PerceptualPhase,
-    rng: np.random.Generator,
-) -> None:
     settings = recipe.perceptual
-    size = recipe.vision["image_size"]
-    prompt_tokens = tokenize(tokenizer, PROMPT_TEXTS)
-    schedule = Schedule(phase.learning_rate, settings.weight_decay, phase.warmup_steps, phase.steps)
+    prepared = preprocessing(model)
+    severities, materials = SeverityTriplets(root), MaterialTriplets(root, prepared)
+    rng = np.random.default_rng((recipe.seed, 3))
+    freeze_blocks(model, settings.frozen_blocks)
+    schedule = Schedule(settings.learning_rate, settings.weight_decay, settings.warmup_steps, settings.steps)
     optimization = Optimization(model, schedule, max_norm=1.0)
-    means = RunningMeans(bar := trange(phase.steps, desc="perceptual", mininterval=20), log, every=25)
+    prompt_tokens = tokenize(tokenizer, PROMPT_TEXTS)
+    means = RunningMeans(bar := trange(settings.steps, desc="perceptual", mininterval=20), log, every=25)
     for step in bar:
-        rows, texts, matches = captions.draw(phase.caption_batch, rng)
-        order = np.argsort(rows)
-        captioned = normalize_pixels(views.batch(rows, rng).pixels)[torch.from_numpy(np.argsort(order))]
-        judged = materials.draw(phase.material_batch, rng)
+        rows, texts, matches = captions.draw(settings.caption_batch, rng)
+        seen = rows[: settings.photo_batch]
+        photographed = preprocess(views.pixels(seen, prepared.size, rng), prepared)
+        judged = materials.draw(settings.material_batch, rng)
         drawn = [
-            severities.draw(rng, phase.sharp_share, phase.smallest_crop)
-            for _ in range(phase.distortion_batch)
+            severities.draw(rng, settings.sharp_share, settings.smallest_crop)
+            for _ in range(settings.distortion_batch)
         ]
-        distorted = preprocess([image for triplet, _ in drawn for image in triplet], Preprocessing(size=size))
+        distorted = preprocess([image for triplet, _ in drawn for image in triplet], prepared)
 
-        pixels = torch.cat([captioned, judged.flatten(0, 1), distorted])
-        embeddings = image_features(model, pixels)[0]
-        pairs, material, severity = embeddings.split(
-            [len(captioned), judged.shape[:2].numel(), len(distorted)]
+        embeddings = image_embeddings(model, torch.cat([photographed, judged.flatten(0, 1), distorted]))
+        photographs, material, severity = embeddings.split(
+            [len(photographed), judged.shape[:2].numel(), len(distorted)]
         )
         prompts = dict(zip(PROMPT_TEXTS, text_embeddings(model, prompt_tokens), strict=True))
-        names = [name for _, name in drawn]
-        margin = settings.margin
+        # Photos beyond those that passed the tower are there as the teacher saw them: more to tell apart.
+        pairs = torch.cat([photographs, aligned[rows[len(seen) :]]])
+        captioned = text_embeddings(model, tokenize(tokenizer, texts))
         losses = {
-            "contrast": contrastive_loss(
-                pairs, text_embeddings(model, tokenize(tokenizer, texts)), matches, settings.temperature
-            ),
-            "anchor": 1 - (pairs * aligned[rows]).sum(dim=-1).mean(),
-            "material": _closer_loss(material.unflatten(0, (-1, 3)), margin),
-            "similarity": _closer_loss(severity.unflatten(0, (-1, 3)), margin),
-            "quality": _quality_loss(severity.unflatten(0, (-1, 3)), prompts, margin),
-            "attributes": _attribute_loss(severity.unflatten(0, (-1, 3)), names, prompts, margin),
+            "contrast": contrastive_loss(pairs, captioned, matches, settings.temperature),
+            "anchor": 1 - (photographs * aligned[seen]).sum(dim=-1).mean(),
+            **_hinges(material, severity, [name for _, name in drawn], prompts, settings),
         }
-        hinges = torch.stack(
-            [losses[name] for name in ("material", "similarity", "quality", "attributes")]
-        ).sum()
-        loss = (
-            settings.hinge_weight * hinges
-            + phase.contrast_weight * losses["contrast"]
-            + settings.anchor_weight * losses["anchor"]
+        weights = {"contrast": settings.contrast_weight, "anchor": settings.anchor_weight}
+        loss = torch.stack(
+            [weights.get(name, settings.hinge_weight) * value for name, value in losses.items()]
         )
-        optimization.step(loss)
+        optimization.step(loss.sum())
         means.add(step, losses)
+
+
+def freeze_blocks(model: VisionTextDualEncoderModel, count: int) -> None:
+    """Keep the image tower's stem and its first `count` blocks as they are, if `count` is above 0."""
+    tower = cast(MobileNetV2Model, model.vision_model)
+    for block in [tower.conv_stem, *list(tower.layer)[:count]] if count else []:
+        block.requires_grad_(False)
+
+
+def _hinges(
+    material: Tensor, severity: Tensor, names: list[Name], prompts: dict[str, Tensor], settings: Perceptual
+) -> dict[str, Tensor]:
+    material, severity = material.unflatten(0, (-1, 3)), severity.unflatten(0, (-1, 3))
+    return {
+        "material": _closer_loss(material, settings.margin),
+        "similarity": _closer_loss(severity, settings.margin),
+        "quality": _quality_loss(severity, prompts, settings.margin),
+        "attributes": _attribute_loss(severity, names, prompts, settings.margin),
+    }
 
 
 def _closer_loss(triplets: Tensor, margin: float) -> Tensor:

@@ -17,7 +17,7 @@ RECIPE = Path(__file__).parent.parent / "recipes" / "unisim-mini.toml"
 
 @dataclass(frozen=True)
 class Align:
-    """Stage 1: text tower against the teacher's embedding."""
+    """Stage 1: text tower against the teacher's features."""
 
     steps: int
     batch_size: int
@@ -29,53 +29,25 @@ class Align:
 
 
 @dataclass(frozen=True)
-class DistillPhase:
-    """A part of stage 2 at one input size."""
+class Perceptual:
+    """Stage 2: both towers by the hinge objective, and what a step is made of."""
 
-    image_size: int
     steps: int
-    batch_size: int
     learning_rate: float
-    warmup_steps: int
-
-
-@dataclass(frozen=True)
-class Distill:
-    """Stage 2: image tower against the teacher's features."""
-
     weight_decay: float
-    grid_weight: float
-    pooled_weight: float
-    class_weight: float
-    embedding_weight: float
-    phases: tuple[DistillPhase, ...]
-
-
-@dataclass(frozen=True)
-class PerceptualPhase:
-    """A part of stage 3: its steps and what a step is made of."""
-
-    steps: int
-    learning_rate: float
     warmup_steps: int
+    frozen_blocks: int
     caption_batch: int
+    photo_batch: int
     material_batch: int
     distortion_batch: int
-    contrast_weight: float
     sharp_share: float
     smallest_crop: int
-
-
-@dataclass(frozen=True)
-class Perceptual:
-    """Stage 3: both towers by the hinge objective."""
-
-    weight_decay: float
     margin: float
     temperature: float
     hinge_weight: float
+    contrast_weight: float
     anchor_weight: float
-    phases: tuple[PerceptualPhase, ...]
 
 
 @dataclass(frozen=True)
@@ -85,28 +57,21 @@ class Recipe:
     name: str
     seed: int
     tokenizer: dict[str, int]
-    vision: dict[str, int]
     text: dict[str, int]
     projection_dim: int
     align: Align
-    distill: Distill
     perceptual: Perceptual
 
 
 def read_recipe(path: Path = RECIPE) -> Recipe:
     """Read a recipe; an unknown or missing key is a `TypeError`."""
     values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    distill, perceptual = values["distill"], values["perceptual"]
-    distill["phases"] = tuple(DistillPhase(**phase) for phase in distill["phases"])
-    perceptual["phases"] = tuple(PerceptualPhase(**phase) for phase in perceptual["phases"])
     return Recipe(
         name=values["name"],
         seed=values["seed"],
         tokenizer=values["tokenizer"],
-        vision=values["vision"],
         text=values["text"],
         projection_dim=values["model"]["projection_dim"],
         align=Align(**values["align"]),
-        distill=Distill(**distill),
-        perceptual=Perceptual(**perceptual),
+        perceptual=Perceptual(**values["perceptual"]),
     )

@@ -10,14 +10,13 @@ import logging
 from pathlib import Path
 
 import torch
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import MobileNetV2Model
 
 from unisim_metrics.training.mini import photos
-from unisim_metrics.training.mini.align import CLASS_TEMPLATES, Captions, align
-from unisim_metrics.training.mini.distill import distill
+from unisim_metrics.training.mini.align import CLASS_TEMPLATES, Captions, align, aligned_embeddings
 from unisim_metrics.training.mini.perceptual import train_perceptual
 from unisim_metrics.training.mini.recipe import RECIPE, Recipe, read_recipe
-from unisim_metrics.training.mini.student import build_student, build_tokenizer
+from unisim_metrics.training.mini.two_towers import build_tokenizer, build_two_towers, load, save
 from unisim_metrics.training.mini.views import Views
 
 log = logging.getLogger(__name__)
@@ -26,23 +25,18 @@ log = logging.getLogger(__name__)
 def train(root: Path, views_folder: Path, out: Path, recipe: Recipe) -> None:
     """Run the stages that have no result under `out` yet."""
     torch.manual_seed(recipe.seed)
-    views = Views(views_folder)
+    views = Views(root, views_folder)
     captions = Captions(root, views)
     if not (out / "align" / "model.safetensors").exists():
         tokenizer = build_tokenizer(vocabulary_texts(root), recipe)
-        model = build_student(tokenizer, recipe)
+        tower = MobileNetV2Model.from_pretrained(views_folder / "mobilenet")
+        model = build_two_towers(tower, tokenizer, recipe)
         log.info("parameters: %d", model.num_parameters())
-        aligned = align(model, tokenizer, views, captions, recipe)
-        torch.save(aligned, out / "aligned.pt")
+        align(model, tokenizer, views, captions, recipe)
         save(model, tokenizer, out / "align")
-    aligned = torch.load(out / "aligned.pt", weights_only=True)
-    if not (out / "distill" / "model.safetensors").exists():
-        model, tokenizer = load(out / "align")
-        distill(model, views, aligned, recipe)
-        save(model, tokenizer, out / "distill")
     if not (out / "perceptual" / "model.safetensors").exists():
-        model, tokenizer = load(out / "distill")
-        train_perceptual(model, tokenizer, root, views, aligned, captions, recipe)
+        model, tokenizer = load(out / "align")
+        train_perceptual(model, tokenizer, root, views, aligned_embeddings(model, views), captions, recipe)
         save(model, tokenizer, out / "perceptual")
 
 
@@ -51,17 +45,6 @@ def vocabulary_texts(root: Path) -> list[str]:
     captions = [text for texts in photos.flickr8k_captions(root, "train").values() for text in texts]
     labels = sorted(set(photos.tiny_imagenet_labels(root).values()))
     return captions + [template.format(label) for label in labels for template in CLASS_TEMPLATES]
-
-
-def save(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """Write a stage's result as a transformers directory."""
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
-
-
-def load(folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
-    """Read what `save` wrote."""
-    return CLIPModel.from_pretrained(folder).train(), CLIPTokenizer.from_pretrained(folder)
 
 
 def main() -> None:

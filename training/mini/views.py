@@ -1,41 +1,96 @@
-"""The teacher's views as training batches: pixels with the targets that belong to them."""
+"""Views of the training photos, and the teacher's reading of each."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-# One step of the teacher's uint8 feature map (ReLU6 over 255 steps).
-FEATURE_SCALE = 6 / 255
+from unisim_metrics.training.mini import photos
+
+CROP_AREA = (0.35, 1.0)
+CROP_RATIO = (3 / 4, 4 / 3)
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Views and the teacher's reading of them."""
+class View:
+    """A crop of a photo: `box` is (left, top, right, bottom) in pixels, None for the whole centre."""
 
-    rows: np.ndarray
-    pixels: Tensor  # uint8 [N, 3, S, S]
-    grid: Tensor  # float [N, S', S', C], compressed by a square root
-    logits: Tensor  # float [N, K]
+    path: Path
+    box: Box | None
+
+
+def plan_views(root: Path, views: int, bsds_views: int, seed: int) -> list[View]:
+    """Choose the views of every training photo: the centre first, then random resized crops."""
+    rng = np.random.default_rng(seed)
+    materials = [
+        path
+        for folder in photos.material_images(root)
+        for index, path in enumerate(folder)
+        if index not in photos.held_out_materials(len(folder))
+    ]
+    counted = [(path, views) for path in photos.flickr8k_captions(root, "train")]
+    counted += [(path, views) for path in photos.tiny_imagenet_labels(root)]
+    counted += [(path, views) for path in materials]
+    counted += [(path, bsds_views) for path in photos.bsds_photos(root, held_out=False)]
+    plan = []
+    for path, count in counted:
+        with Image.open(path) as image:
+            size = image.size
+        plan += [View(path, None)] + [View(path, random_box(size, rng)) for _ in range(count - 1)]
+    return plan
+
+
+def random_box(size: tuple[int, int], rng: np.random.Generator) -> Box:
+    """Draw a crop of random area and aspect ratio inside an image of `size` (width, height)."""
+    width, height = size
+    area = width * height * rng.uniform(*CROP_AREA)
+    ratio = np.exp(rng.uniform(*np.log(CROP_RATIO)))
+    crop_width = float(min(np.sqrt(area * ratio), width))
+    crop_height = float(min(np.sqrt(area / ratio), height))
+    left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
+    return left, top, left + crop_width, top + crop_height
+
+
+def render(view: View, size: int) -> Image.Image:
+    """Render a view as a square RGB image of `size` pixels."""
+    with Image.open(view.path) as image:
+        rgb = image.convert("RGB")
+    side = min(rgb.size)
+    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+    box = view.box or (left, top, left + side, top + side)
+    return rgb.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def write_plan(plan: list[View], root: Path, folder: Path) -> None:
+    """Write the plan as `views.json`, paths relative to the data root."""
+    rows = [[str(view.path.relative_to(root)), view.box] for view in plan]
+    (folder / "views.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
 class Views:
-    """The folder that `teacher.py` wrote, memory-mapped."""
+    """The folder that `teacher.py` wrote.
 
-    def __init__(self, folder: Path) -> None:
-        self.pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        self.grids = np.load(folder / "grids.npy", mmap_mode="r")
-        self.logits = np.load(folder / "logits.npy", mmap_mode="r")
-        self.paths: list[str] = np.load(folder / "paths.npy").tolist()
+    Attributes:
+        paths: The photo of each view, relative to the data root.
+        features: The teacher's pooled features of each view, float32 `[N, C]`.
+    """
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        rows = json.loads((folder / "views.json").read_text(encoding="utf-8"))
+        self.paths: list[str] = [path for path, _ in rows]
+        self.plan = [View(root / path, None if box is None else tuple(box)) for path, box in rows]
+        self.features = torch.from_numpy(np.load(folder / "features.npy"))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.plan)
 
     @cached_property
     def rows_of(self) -> dict[str, list[int]]:
@@ -45,30 +100,9 @@ class Views:
             rows.setdefault(path, []).append(row)
         return rows
 
-    @cached_property
-    def pooled(self) -> Tensor:
-        """The teacher's pooled embedding of every view, centred, float `[N, C]`."""
-        parts = [
-            self.grids[start : start + 512].mean(axis=(1, 2), dtype=np.float32)
-            for start in tqdm(range(0, len(self), 512), desc="pooling", mininterval=10)
-        ]
-        pooled = torch.from_numpy(np.concatenate(parts)) * FEATURE_SCALE
-        return pooled - pooled.mean(dim=0)
-
-    @cached_property
-    def grid_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each channel of the square-rooted grid, from 2,000 views."""
-        rows = np.linspace(0, len(self) - 1, min(2000, len(self))).astype(int)
-        grid = (torch.from_numpy(self.grids[rows]).float() * FEATURE_SCALE).sqrt().flatten(0, 2)
-        return grid.mean(dim=0), grid.std(dim=0).clamp_min(1e-3)
-
-    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
-        """Read rows, each mirrored with probability one half (the teacher's grid along with it)."""
-        rows = np.sort(rows)
-        pixels = torch.from_numpy(self.pixels[rows])
-        grid = torch.from_numpy(self.grids[rows])
+    def pixels(self, rows: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
+        """Render rows in their order, uint8 `[N, 3, size, size]`, each mirrored with probability one half."""
+        images = np.stack([np.asarray(render(self.plan[row], size)) for row in rows])
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
         mirrored = torch.from_numpy(rng.random(len(rows)) < 0.5)
-        pixels[mirrored] = pixels[mirrored].flip(-1)
-        grid[mirrored] = grid[mirrored].flip(-2)
-        logits = torch.from_numpy(self.logits[rows].astype(np.float32))
-        return Batch(rows, pixels, (grid.float() * FEATURE_SCALE).sqrt(), logits)
+        return torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)

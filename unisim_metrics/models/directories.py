@@ -137,7 +137,9 @@ def read_clip(directory: Path) -> Any:
         missing=report["missing_keys"],
         extra=[key for key in report["unexpected_keys"] if not key.endswith("position_ids")],
     )
-    return model.to(torch.float32).eval()
+    # Images keep their layout through convolutions whose weights have the channels last: on CPUs a MobileNet
+    # is faster so, and a tower with one convolution no slower.
+    return model.to(dtype=torch.float32, memory_format=torch.channels_last).eval()
 
 
 def clip_class(config: Mapping[str, Any]) -> Any:

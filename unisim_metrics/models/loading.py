@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig
 
 from unisim_metrics.images import Preprocessing, Resample
 from unisim_metrics.models.checkpoint import load_checkpoint
@@ -216,8 +215,8 @@ def _from_open_clip(spec: str, options: _Options, name: str | None = None) -> En
 def _from_module(module: nn.Module, options: _Options) -> EncoderModel:
     kind = type(module).__name__
     core = module.get_base_model() if is_peft_model(module) else module  # type: ignore[operator]
-    config = getattr(core, "config", None)
-    if isinstance(config, PreTrainedConfig) and clip_class(config.to_dict()) is not None:
+    settings: dict[str, Any] = getattr(getattr(core, "config", None), "to_dict", dict)()
+    if clip_class(settings) is not None:
         # A model read by `from_pretrained` remembers the directory or id, whose tokenizer may be at hand.
         source = Path(str(getattr(core, "name_or_path", "") or "."))
         if options.tokenizer is None and not (source.is_dir() and source != Path(".")):

@@ -34,7 +34,7 @@ class PerceptualModel(Protocol):
 
     @property
     def input_tag(self) -> str:
-        """How images are prepared, for the signature: ``"112-bicubic"``."""
+        """How images are prepared, for the signature: ``"224-bicubic"``."""
         ...
 
     def weights_hash(self) -> str:

@@ -41,7 +41,9 @@ _OPENAI_L_14 = "openai/clip-vit-large-patch14"
 BASES = {50: _LAION_B_32, 257: _OPENAI_L_14, 577: _OPENAI_L_14_336}
 
 _ENTRIES = (
-    ModelEntry("unisim-mini", "bundled", "Small two-tower CLIP that comes with the package; 112 px"),
+    ModelEntry(
+        "unisim-mini", "bundled", "Small two-tower model that comes with the package; MobileNet v2, 224 px"
+    ),
     ModelEntry(
         "unisim-vit-b-32",
         "published",
