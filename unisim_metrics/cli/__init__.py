@@ -1,4 +1,4 @@
-"""The command line `unisim`: score, rank, models, convert, demo.
+"""The command line `unisim`: score, rank, models, convert, demo, train.
 
 Nothing here imports torch before a command needs it, so that `unisim --help` answers at once.
 """

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unisim_metrics.cli import convert, demo, models, rank, score
+from unisim_metrics.cli import convert, demo, models, rank, score, train
 from unisim_metrics.cli.output import print_error
+from unisim_metrics.errors import UniSimError
 from unisim_metrics.version import __version__
 
 EXIT_FAILED = 1
@@ -24,12 +25,12 @@ class Program(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise
-        except (OSError, ImportError) as error:
-            print_error(str(error))
-            raise typer.Exit(EXIT_FAILED) from error
         except ValueError as error:
             print_error(str(error))
-            raise typer.Exit(EXIT_USAGE) from error
+            raise typer.Exit(EXIT_FAILED if isinstance(error, OSError) else EXIT_USAGE) from error
+        except (OSError, ImportError, UniSimError) as error:
+            print_error(str(error))
+            raise typer.Exit(EXIT_FAILED) from error
 
 
 app = typer.Typer(
@@ -64,6 +65,7 @@ app.command("rank")(rank.rank)
 app.command("models")(models.models)
 app.command("convert")(convert.convert)
 app.command("demo")(demo.demo)
+app.command("train")(train.train)
 
 
 def main() -> None:

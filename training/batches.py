@@ -1,0 +1,183 @@
+"""From the triplets of a step to tensors: images decoded and prepared, texts as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from unisim_metrics.benchmark.samples import Item, Sample
+from unisim_metrics.errors import ImageReadError
+from unisim_metrics.images import Preprocessing, load_image, preprocess
+from unisim_metrics.prompts import DEFAULT_PROMPTS
+from unisim_metrics.tasks import ATTRIBUTES, Task
+from unisim_metrics.training.objective import Triplets
+from unisim_metrics.training.stream import Pool, TripletStream
+
+
+@dataclass(frozen=True)
+class Indices:
+    """The triplets of one task as rows of the batch's images and of the table of texts.
+
+    Attributes:
+        references: `[B]`.
+        alternatives: `[B, 2]`.
+        labels: `[B]`.
+        of_images: Whether references, and whether alternatives, are images.
+    """
+
+    references: Tensor
+    alternatives: Tensor
+    labels: Tensor
+    of_images: tuple[bool, bool]
+
+    def embed(self, images: Tensor, texts: Tensor) -> Triplets:
+        """Look the embeddings up: images `[M, D]` of the batch, texts `[T, D]` of the table."""
+        first, second = (images if is_image else texts for is_image in self.of_images)
+        return Triplets(
+            first[self.references.to(first.device)].to(images.device),
+            second[self.alternatives.to(second.device)].to(images.device),
+            self.labels.to(images.device),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one pass of the encoder takes: every image of every task once.
+
+    Attributes:
+        pixels: Prepared images `[M, 3, S, S]`.
+        tasks: The triplets of each task; none for a task all of whose images were unreadable.
+        unreadable: The files that could not be read, with the reason. Their triplets are left out.
+    """
+
+    pixels: Tensor
+    tasks: dict[Task, Indices]
+    unreadable: dict[Path, str] = field(default_factory=dict)
+
+
+class TextTable:
+    """The texts of all triplets, each with a row of its own."""
+
+    def __init__(self, pools: Iterable[Pool]) -> None:
+        self.rows: dict[str, int] = {}
+        for pool in pools:
+            for sample in pool.samples:
+                for item in (reference_of(sample, pool.task), *sample.alternatives):
+                    if isinstance(item, str):
+                        self.rows.setdefault(item, len(self.rows))
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts in the order of their rows."""
+        return list(self.rows)
+
+
+def reference_of(sample: Sample, task: Task) -> Item:
+    """Return the reference of a triplet: for quality and attributes the text that says what is judged.
+
+    Raises:
+        ValueError: If the triplet has none and the task gives none.
+    """
+    if sample.reference is not None:
+        return sample.reference
+    if task not in ATTRIBUTES:
+        raise ValueError(f"A triplet of task {task!r} must have a reference, but got None.")
+    return DEFAULT_PROMPTS[task].naive
+
+
+class TripletBatches(Dataset[Batch]):
+    """The batches of a process, by their number.
+
+    Args:
+        stream: The triplets.
+        table: The rows of the texts.
+        preprocessing: How the model wants its images.
+        rank: Which process this is.
+        processes: How many processes share a step.
+        accumulation: Into how many batches a process cuts its share of a step.
+    """
+
+    def __init__(
+        self,
+        stream: TripletStream,
+        table: TextTable,
+        preprocessing: Preprocessing,
+        rank: int = 0,
+        processes: int = 1,
+        accumulation: int = 1,
+    ) -> None:
+        self.stream = stream
+        self.table = table
+        self.preprocessing = preprocessing
+        self.rank = rank
+        self.processes = processes
+        self.accumulation = accumulation
+
+    def __getitem__(self, number: int) -> Batch:
+        """Make batch `number`, counted over steps and their parts."""
+        step, part = divmod(number, self.accumulation)
+        samples = self.stream.step(
+            step, self.rank * self.accumulation + part, self.processes * self.accumulation
+        )
+        return self._collate(samples)
+
+    def loader(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
+        """Iterate over the batches of the steps `start` to `stop`, prepared ahead in worker processes."""
+        numbers = range(start * self.accumulation, stop * self.accumulation)
+        loader = DataLoader(
+            self,
+            sampler=numbers,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=2 if workers else None,
+        )
+        return iter(loader)
+
+    def _collate(self, samples: dict[Task, list[Sample]]) -> Batch:
+        paths = dict.fromkeys(
+            item
+            for task, listed in samples.items()
+            for item in _items(listed, task)
+            if isinstance(item, Path)
+        )
+        images: dict[Path, Tensor] = {}
+        unreadable: dict[Path, str] = {}
+        for path in paths:
+            try:
+                images[path] = load_image(path)
+            except ImageReadError as error:
+                unreadable[path] = str(error)
+        rows: dict[Item, int] = {path: row for row, path in enumerate(images)}
+        tasks = {}
+        for task, listed in samples.items():
+            whole = [sample for sample in listed if unreadable.keys().isdisjoint(_items([sample], task))]
+            if whole:
+                tasks[task] = self._indices(whole, task, rows)
+        size = self.preprocessing.size
+        pixels = (
+            preprocess(list(images.values()), self.preprocessing) if images else torch.empty(0, 3, size, size)
+        )
+        return Batch(pixels, tasks, unreadable)
+
+    def _indices(self, samples: Sequence[Sample], task: Task, images: dict[Item, int]) -> Indices:
+        def row(item: Item) -> int:
+            return images[item] if isinstance(item, Path) else self.table.rows[item]
+
+        references = [reference_of(sample, task) for sample in samples]
+        return Indices(
+            torch.tensor([row(item) for item in references]),
+            torch.tensor([[row(item) for item in sample.alternatives] for sample in samples]),
+            torch.tensor([sample.label for sample in samples]),
+            (isinstance(references[0], Path), isinstance(samples[0].alternatives[0], Path)),
+        )
+
+
+def _items(samples: Iterable[Sample], task: Task) -> Iterator[Item]:
+    for sample in samples:
+        yield reference_of(sample, task)
+        yield from sample.alternatives

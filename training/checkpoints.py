@@ -1,0 +1,89 @@
+"""What a run saves on the way: whole or not at all, and enough to go on to the last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from unisim_metrics.training.errors import TrainingError
+
+_NAME = re.compile(r"checkpoint-(\d+)")
+_WEIGHTS, _OPTIMIZER, _STATE = "trained.safetensors", "optimizer.pt", "state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after some steps.
+
+    Attributes:
+        step: Steps done.
+        weights: The trained weights by name.
+        optimizer: The optimizer's `state_dict()`.
+        state: What else the run counts, as JSON.
+    """
+
+    step: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    state: dict[str, Any]
+
+
+def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write a checkpoint under the run's folder and drop the oldest beyond `keep`.
+
+    It appears under its name only when it is complete.
+
+    Raises:
+        TrainingError: If it cannot be written, a full disk for example. Those before it stand.
+    """
+    final = run / f"checkpoint-{checkpoint.step:08d}"
+    partial = run / f".{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
+        save_file(weights, partial / _WEIGHTS)
+        torch.save(checkpoint.optimizer, partial / _OPTIMIZER)
+        content = {"step": checkpoint.step, **checkpoint.state}
+        (partial / _STATE).write_text(json.dumps(content, indent=2), encoding="utf-8")
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise TrainingError(
+            f"The checkpoint of step {checkpoint.step} cannot be written to {run}: {error}. Earlier checkpoints"
+            " stand; make room and resume."
+        ) from error
+    for old in list_checkpoints(run)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """The complete checkpoints of a run, the oldest first."""
+    return sorted(path for path in run.glob("checkpoint-*") if _NAME.fullmatch(path.name))
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        TrainingError: If it is incomplete or damaged.
+    """
+    try:
+        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        weights = load_file(folder / _WEIGHTS)
+        optimizer = torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise TrainingError(f"The checkpoint {folder} cannot be read: {error}") from error
+    return Checkpoint(int(state.pop("step")), weights, optimizer, state)

@@ -1,0 +1,195 @@
+"""A recipe: everything that decides a training run next to the data, as one file that can be read and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_type_hints
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from unisim_metrics.models.lora import LORA_LAYERS
+from unisim_metrics.training.objective import MARGIN
+from unisim_metrics.training.stream import Balance
+
+RECIPES = Path(__file__).parent / "recipes"
+Precision = Literal["no", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which triplets are trained on.
+
+    Attributes:
+        datasets: Ids of the benchmark's training sets, or JSONL files of one's own.
+        samples_per_task: Triplets of each task that the run sees (the paper: 400,000).
+        balance: Whether a task draws from its triplets or from its datasets alike.
+    """
+
+    datasets: tuple[str, ...]
+    samples_per_task: int = 400_000
+    balance: Balance = "samples"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The adapter (paper, Appendix B.2); `layers` is the regular expression of the adapted modules' names."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.2
+    layers: str = LORA_LAYERS
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """The objective and its descent (paper, Section 3.3 and Appendix B.2)."""
+
+    batch_size: int = 32
+    learning_rate: float = 5e-6
+    weight_decay: float = 0.35
+    warmup_steps: int = 500
+    margin: float = MARGIN
+    reduction: Literal["sum", "mean"] = "sum"
+    max_norm: float | None = 1.0
+    accumulation: int = 1
+    precision: Precision = "no"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run of the CLIP trainer.
+
+    Attributes:
+        name: What the result is called.
+        base: The CLIP model to start from: a directory or a Hub id.
+        revision: Of the Hub id.
+        train_projection: Whether `visual_projection` is trained too, as in the authors' code.
+        seed: Of the order of the triplets, of the adapter's first weights and of its dropout.
+        save_every: Steps between checkpoints.
+        keep: How many checkpoints are kept.
+    """
+
+    name: str
+    base: str
+    data: Data
+    revision: str | None = None
+    lora: Lora = field(default_factory=Lora)
+    optimization: Optimization = field(default_factory=Optimization)
+    train_projection: bool = True
+    seed: int = 0
+    save_every: int = 500
+    keep: int = 2
+
+    @property
+    def steps(self) -> int:
+        """Steps of the run; a last batch that would not be full is left out."""
+        return self.data.samples_per_task // self.optimization.batch_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as TOML and JSON hold it; what is None is left out."""
+        return cast("dict[str, Any]", _without_none(dataclasses.asdict(self)))
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def read_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name_or_path: A name of `list_recipes()`, or a TOML file.
+        overrides: Settings that replace the file's, `"optimization.learning_rate=1e-5"`, values as in TOML;
+            a value that is no TOML is taken as a string.
+
+    Raises:
+        ValueError: If there is no such recipe, or a key or value is not one of a recipe.
+    """
+    path = RECIPES / f"{name_or_path}.toml" if str(name_or_path) in list_recipes() else Path(name_or_path)
+    if not path.is_file():
+        raise ValueError(
+            f"Argument `recipe` must be one of {list_recipes()} or a TOML file, but got {str(name_or_path)!r}."
+        )
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"The recipe {path} is not valid TOML: {error}") from error
+    if "base" not in values and "align" in values:
+        raise ValueError(
+            f"The recipe {path.stem!r} is of the bundled model, which has a trainer of its own:"
+            " `python -m unisim_metrics.training.mini.train`."
+        )
+    for override in overrides:
+        _replace(values, override)
+    return cast(Recipe, _build(Recipe, values, ""))
+
+
+def _replace(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise ValueError(f"An override must be of the form key=value, but got {override!r}.")
+    *tables, name = key.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"An override must name a setting, but {table!r} of {override!r} is no table.")
+    try:
+        values[name] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[name] = text.strip()
+
+
+def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    """An instance of a dataclass from a table, every key and type checked."""
+    hints = get_type_hints(kind)
+    settings = {setting.name: setting for setting in dataclasses.fields(kind)}
+    unknown = sorted(values.keys() - settings.keys())
+    if unknown:
+        raise ValueError(f"A recipe has no setting {where}{unknown[0]}; there are {sorted(settings)}.")
+    missing = [
+        name
+        for name, setting in settings.items()
+        if name not in values
+        and setting.default is dataclasses.MISSING
+        and setting.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"A recipe must have the setting {where}{missing[0]}, but it is missing.")
+    return kind(**{name: _value(hints[name], value, where + name) for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"Setting {where} must be a table, but got {value!r}.")
+        return _build(cast(type, hint), value, f"{where}.")
+    choices = get_args(hint)
+    if hint == tuple[str, ...]:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise ValueError(f"Setting {where} must be a list of strings, but got {value!r}.")
+    if choices and all(isinstance(choice, str) for choice in choices):
+        if value not in choices:
+            raise ValueError(f"Setting {where} must be one of {choices}, but got {value!r}.")
+        return value
+    kinds = choices or (hint,)
+    if isinstance(value, int) and not isinstance(value, bool) and float in kinds:
+        value = float(value)
+    if not isinstance(value, tuple(kinds)) or (isinstance(value, bool) and bool not in kinds):
+        names = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+        raise ValueError(f"Setting {where} must be of type {names}, but got {value!r}.")
+    return value
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return list(value) if isinstance(value, tuple) else value
