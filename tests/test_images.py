@@ -47,6 +47,10 @@ def as_tensor(image: Image.Image) -> Tensor:
 
 
 def reference(image: Image.Image, size: int = 224) -> Tensor:
+    # transformers does so by itself from some 5.x on; versions before drop the transparency.
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size)
     return processor(images=image, return_tensors="pt")["pixel_values"]
 
