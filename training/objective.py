@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from torch import Tensor
@@ -28,7 +29,7 @@ class Triplets:
     alternatives: Tensor
     labels: Tensor
 
-    @property
+    @cached_property
     def scores(self) -> Tensor:
         """Cosine similarity of each alternative to its reference, `[B, 2]`."""
         return cosine_similarity(self.references.unsqueeze(-2), self.alternatives)

@@ -83,7 +83,7 @@ def start(
     resume: bool = False,
     workers: int = 2,
     trackers: tuple[str, ...] = (),
-) -> Trainer:
+) -> tuple[Trainer, Base]:
     """Set a run up under the folder `out`, and write down there what will be done.
 
     Args:
@@ -93,6 +93,9 @@ def start(
         resume: Go on from the last checkpoint in `out`; without it, `out` must not hold a run.
         workers: Processes that prepare batches ahead.
         trackers: Of Accelerate, `"tensorboard"` or `"wandb"`.
+
+    Returns:
+        The trainer, and the base whose weights it adapts.
 
     Raises:
         TrainingError: If `out` holds a run and `resume` is not asked for, or holds that of another recipe.
@@ -108,7 +111,7 @@ def start(
     base = load_base(recipe.base, revision=recipe.revision)
     stream = TripletStream(planned.pools, recipe.optimization.batch_size, recipe.seed, recipe.data.balance)
     table = TextTable(planned.pools)
-    encoder = load_model(base.directory, device=accelerator.device)
+    encoder = load_model(base.model, device=accelerator.device)
     if not isinstance(encoder, EncoderModel):
         raise TrainingError(
             f"The base {recipe.base!r} must be an encoder, but is a {type(encoder).__name__}."
@@ -125,14 +128,13 @@ def start(
         _write(out / "environment.json", environment(planned, base))
     if trackers:
         accelerator.init_trackers(recipe.name, config={"seed": recipe.seed, "steps": recipe.steps})
-    return trainer
+    return trainer, base
 
 
-def finish(trainer: Trainer) -> Path:
+def finish(trainer: Trainer, base: Base) -> Path:
     """Write the adapter with the processor's files, as plain peft reads it; return its folder."""
     folder: Path = trainer.run / "adapter"
     model: Any = trainer.tower.clip
-    base = load_base(trainer.recipe.base, revision=trainer.recipe.revision)
     # peft puts in the directory that the base was read from, which no other machine has.
     model.peft_config["default"].base_model_name_or_path = base.name
     if trainer.accelerator.is_main_process:

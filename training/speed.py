@@ -125,7 +125,7 @@ def main() -> None:
             optimization=Optimization(batch_size=arguments.batch_size, warmup_steps=1),
             save_every=10**9,
         )
-        trainer = start(recipe, root, root / "run", workers=arguments.workers)
+        trainer, _ = start(recipe, root, root / "run", workers=arguments.workers)
         step, bare = measure(trainer, arguments.rounds)
     print("| ratio of medians | measured | goal |")
     print("| --- | --- | --- |")

@@ -39,11 +39,13 @@ def train(
         print_table(Result(planned.rows(), title=f"{chosen.name}: {planned.steps} steps from {chosen.base}"))
         return
     folder = out or Path("runs") / chosen.name
-    trainer = run.start(chosen, data, folder, resume=resume, workers=workers, trackers=tuple(tracker or ()))
+    trainer, base = run.start(
+        chosen, data, folder, resume=resume, workers=workers, trackers=tuple(tracker or ())
+    )
     for report in trainer.train(max_steps):
         trainer.accelerator.log(report.flat(), step=report.step)
     trainer.accelerator.end_training()
-    adapter = run.finish(trainer)
+    adapter = run.finish(trainer, base)
     for path, count in trainer.unreadable.items():
         print_note(f"skipped {count} times, could not be read: {path}")
     print_note(f"Wrote {adapter}")
