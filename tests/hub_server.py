@@ -1,78 +1,446 @@
-"""A Hub in miniature: serves directories as repositories, in as much of the Hub's protocol as a download needs."""
+"""A Hub in miniature: repositories in a folder, and the part of the Hub's protocol that its own client speaks.
+
+Repositories, branches, tags and commits; public and private ones, tokens that write to a namespace; small files in
+the commit itself, large ones by Git LFS. Xet is not offered: clients that would upload by it have to be told so, by
+``HF_HUB_DISABLE_XET=1``.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import os
 import re
+import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import yaml
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+_LARGE = (".safetensors", ".bin", ".pt", ".msgpack", ".h5", ".onnx")
+_ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in _LARGE)
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    body: bytes
+    token: str | None
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Reply:
+    content: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """A request that the Hub answers with an error, in the headers and the body that its client reads."""
+
+    def __init__(self, status: int, message: str, code: str = "", **body: Any) -> None:
+        super().__init__(message)
+        headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        self.reply = Reply(json.dumps({"error": message, **body}).encode(), status, headers)
+
+
+class Hub:
+    """The repositories of a Hub, which live in a folder.
+
+    ::
+
+        ORG/NAME/private              the repository is private (a Space's folder is spaces/ORG/NAME)
+        ORG/NAME/refs/heads/main      the id of a commit, as in refs/tags/v1
+        ORG/NAME/commits/ID/          the files of a commit
+        ORG/NAME/commits/ID.json      its parent, title, message and date
+        .storage/SHA256               the large files
+
+    Attributes:
+        asked: Every request, ``"GET /path?query"``.
+        broken: Requests that match this regular expression fail, as on a bad day.
+    """
+
+    def __init__(self, root: Path, tokens: Mapping[str, str] | None = None) -> None:
+        """Open the repositories under ``root``; ``tokens`` names the namespace that each token may write to."""
+        self.root = root
+        self.tokens = dict(tokens or {})
+        self.asked: list[str] = []
+        self.broken: str | None = None
+        self.storage = root / ".storage"
+        self.storage.mkdir(parents=True, exist_ok=True)
+        self.lock = threading.Lock()
+        self.address = self.storage_address = ""
+
+    # Repositories as the tests see them.
+
+    def add(self, name: str, directory: Path, commit: str | None = None) -> str:
+        """Put a directory up as a public repository, in one commit whose id is given back."""
+        files = {path.relative_to(directory).as_posix(): path for path in _files(directory)}
+        return self._commit(name, {"title": "first"}, files, commit=commit)
+
+    def resolve(self, name: str, revision: str = "main") -> str:
+        """The commit that a branch, a tag or a commit's id names."""
+        repository = self.root / name
+        for kind in ("heads", "tags"):
+            reference = repository / "refs" / kind / revision
+            if reference.is_file():
+                return reference.read_text()
+        if (repository / "commits" / revision).is_dir():
+            return revision
+        raise Refused(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+
+    def files(self, name: str, revision: str = "main") -> Path:
+        """The folder with the files of a revision."""
+        return self.root / name / "commits" / self.resolve(name, revision)
+
+    def commits(self, name: str, revision: str = "main") -> list[dict[str, Any]]:
+        """The commits up to a revision, the last one first."""
+        found = []
+        commit: str | None = self.resolve(name, revision)
+        while commit is not None:
+            found.append(json.loads((self.root / name / "commits" / f"{commit}.json").read_text()))
+            commit = found[-1]["parent"]
+        return found
+
+    def tags(self, name: str) -> dict[str, str]:
+        """The commit of each tag."""
+        return self._references(name, "tags")
+
+    def is_private(self, name: str) -> bool:
+        return (self.root / name / "private").exists()
+
+    def tag(self, name: str, tag: str, commit: str) -> None:
+        reference = self.root / name / "refs" / "tags" / tag
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        reference.write_text(commit)
+
+    @contextmanager
+    def serve(self) -> Iterator[str]:
+        """Answer requests on this machine; gives the address."""
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+                request = Request(self.path, body, token if scheme == "Bearer" else None)
+                reply = hub.answer(self.command, request)
+                self.send_response(reply.status)
+                for name, value in {**reply.headers, "Content-Length": str(len(reply.content))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(reply.content)
+
+            do_GET = do_HEAD = do_POST = do_PUT = answer
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{server.server_port}"
+        # The Hub's large files lie on another host: its client takes what it must know from the redirection.
+        self.storage_address = f"http://localhost:{server.server_port}/storage"
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield self.address
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    # Requests. Which method answers which path stands at the end of the file.
+
+    def answer(self, method: str, request: Request) -> Reply:
+        self.asked.append(f"{method} {request.path}")
+        try:
+            if self.broken is not None and re.search(self.broken, self.asked[-1]):
+                raise Refused(507, "Insufficient storage")
+            if request.token is not None and request.token not in self.tokens:
+                raise Refused(401, "Invalid credentials in Authorization header")
+            for wanted, pattern, function in _ROUTES:
+                found = re.fullmatch(pattern, urlsplit(request.path).path)
+                if found and wanted == ("GET" if method == "HEAD" else method):
+                    return function(self, request, *(unquote(part or "") for part in found.groups()))
+            raise Refused(404, "Sorry, we can't find the page you are looking for.")
+        except Refused as refused:
+            return refused.reply
+
+    def whoami(self, request: Request) -> Reply:
+        if request.token is None:
+            raise Refused(401, "Invalid username or password.")
+        return _json({"type": "user", "name": self.tokens[request.token], "orgs": []})
+
+    def validate_card(self, request: Request) -> Reply:
+        block = re.match(r"---\n(.*?)\n---\n", request.json()["content"], re.DOTALL)
+        try:
+            metadata = yaml.safe_load(block.group(1)) if block else None
+        except yaml.YAMLError as error:
+            raise Refused(400, "Invalid metadata", errors=[{"message": str(error)}]) from error
+        if not isinstance(metadata, dict):
+            return _json({"errors": [], "warnings": [{"message": "empty or missing yaml metadata"}]})
+        return _json({"errors": [], "warnings": []})
+
+    def create(self, request: Request) -> Reply:
+        asked = request.json()
+        owner = asked["organization"] or self.tokens.get(request.token or "", "")
+        is_space = asked.get("type") == "space"
+        name = f"{'spaces/' * is_space}{owner}/{asked['name']}"
+        if is_space and asked.get("sdk") not in ("gradio", "docker", "static"):
+            raise Refused(400, "A Space must have an SDK")
+        self._allow_writing(request, name)
+        if (self.root / name).exists():
+            raise Refused(409, "You already created this model repo", url=f"{self.address}/{name}")
+        (self.root / name).mkdir(parents=True)
+        if asked.get("visibility") == "private" or asked.get("private"):
+            (self.root / name / "private").touch()
+        self._commit(name, {"title": "initial commit"}, {".gitattributes": _ATTRIBUTES.encode()})
+        return _json({"url": f"{self.address}/{name}", "name": name})
+
+    def info(self, request: Request, name: str, revision: str) -> Reply:
+        commit = self._read(request, name, revision or "main")
+        files = [entry["path"] for entry in self._tree(name, commit, "", recursive=True)]
+        siblings = [{"rfilename": path} for path in files]
+        return _json({"id": name, "sha": commit, "private": self.is_private(name), "siblings": siblings})
+
+    def tree(self, request: Request, name: str, revision: str, folder: str) -> Reply:
+        commit = self._read(request, name, revision)
+        return _json(self._tree(name, commit, folder, "recursive=true" in request.path.lower()))
+
+    def references(self, request: Request, name: str) -> Reply:
+        self._read(request, name)
+        listed = {
+            kind: [
+                {"name": reference, "ref": f"refs/{folder}/{reference}", "targetCommit": commit}
+                for reference, commit in self._references(name, folder).items()
+            ]
+            for kind, folder in (("branches", "heads"), ("tags", "tags"))
+        }
+        return _json({**listed, "converts": []})
+
+    def history(self, request: Request, name: str, revision: str) -> Reply:
+        self._read(request, name, revision)
+        return _json([{**commit, "authors": []} for commit in self.commits(name, revision)])
+
+    def file(self, request: Request, name: str, revision: str, path: str) -> Reply:
+        commit = self._read(request, name, revision)
+        file = self.files(name, commit) / path
+        if not file.is_file():
+            raise Refused(404, "Entry not found", "EntryNotFound")
+        content, known = file.read_bytes(), {"X-Repo-Commit": commit}
+        if not _is_large(path):
+            return Reply(content, headers={**known, "ETag": f'"{_git_hash(content)}"'})
+        oid = hashlib.sha256(content).hexdigest()
+        linked = {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{oid}"'}
+        return Reply(b"", 302, {**known, **linked, "Location": f"{self.storage_address}/{oid}"})
+
+    def modes(self, request: Request, name: str, revision: str) -> Reply:
+        self._allow_writing(request, name)
+        there = {
+            entry["path"]: entry.get("lfs", entry)["oid"]
+            for entry in self._tree(name, self.resolve(name, revision), "", recursive=True)
+        }
+        files = [
+            {
+                "path": file["path"],
+                "uploadMode": "lfs" if _is_large(file["path"]) else "regular",
+                "shouldIgnore": False,
+                "oid": there.get(file["path"]),
+            }
+            for file in request.json()["files"]
+        ]
+        return _json({"files": files})
+
+    def large_files(self, request: Request, name: str) -> Reply:
+        self._allow_writing(request, name)
+        objects = []
+        for asked in request.json()["objects"]:
+            address = f"{self.storage_address}/{asked['oid']}"
+            actions = {"upload": {"href": address}, "verify": {"href": f"{address}/verify"}}
+            there = (self.storage / asked["oid"]).exists()
+            objects.append({**asked, **({} if there else {"actions": actions})})
+        return _json({"transfer": "basic", "objects": objects})
+
+    def store(self, request: Request, oid: str) -> Reply:
+        if hashlib.sha256(request.body).hexdigest() != oid:
+            raise Refused(400, "The content is not what was announced")
+        (self.storage / oid).write_bytes(request.body)
+        return Reply()
+
+    def verify(self, request: Request, oid: str) -> Reply:
+        stored = self.storage / oid
+        if not stored.is_file() or stored.stat().st_size != request.json()["size"]:
+            raise Refused(404, "Object not found")
+        return _json({})
+
+    def stored(self, request: Request, oid: str) -> Reply:
+        return Reply((self.storage / oid).read_bytes(), headers={"ETag": f'"{oid}"'})
+
+    def commit(self, request: Request, name: str, branch: str) -> Reply:
+        self._allow_writing(request, name)
+        lines = [json.loads(line) for line in request.body.splitlines()]
+        by_key = {
+            key: [line["value"] for line in lines if line["key"] == key]
+            for key in ("header", "file", "lfsFile", "deletedFile", "deletedFolder")
+        }
+        added: dict[str, bytes | Path] = {
+            file["path"]: base64.b64decode(file["content"]) for file in by_key["file"]
+        }
+        added |= {file["path"]: self.storage / file["oid"] for file in by_key["lfsFile"]}
+        missing = [
+            path for path, content in added.items() if isinstance(content, Path) and not content.exists()
+        ]
+        if missing:
+            raise Refused(400, f"These large files were not uploaded: {missing}")
+        removed = [
+            line["path"].rstrip("/") for key in ("deletedFile", "deletedFolder") for line in by_key[key]
+        ]
+        (header,) = by_key["header"]
+        about = {"title": header["summary"], "message": header.get("description", "")}
+        commit = self._commit(name, about, added, removed, branch)
+        return _json({"commitUrl": f"{self.address}/{name}/commit/{commit}", "commitOid": commit})
+
+    def create_tag(self, request: Request, name: str, revision: str) -> Reply:
+        self._allow_writing(request, name)
+        tag = request.json()["tag"]
+        if tag in self.tags(name):
+            raise Refused(409, f"Tag {tag} already exists")
+        self.tag(name, tag, self.resolve(name, revision))
+        return _json({})
+
+    # What the answers are made from.
+
+    def _read(self, request: Request, name: str, revision: str = "main") -> str:
+        """The commit of a revision, if the repository is there for whoever asks."""
+        mine = request.token is not None and self.tokens[request.token] == name.split("/")[-2]
+        if not (self.root / name).is_dir() or (self.is_private(name) and not mine):
+            raise Refused(404 if request.token else 401, "Repository not found", "RepoNotFound")
+        return self.resolve(name, revision)
+
+    def _allow_writing(self, request: Request, name: str) -> None:
+        if request.token is None:
+            raise Refused(401, "Invalid username or password.")
+        if self.tokens[request.token] != name.split("/")[-2]:
+            raise Refused(403, f"You don't have the rights to write to {name}")
+
+    def _references(self, name: str, kind: str) -> dict[str, str]:
+        folder = self.root / name / "refs" / kind
+        return {path.name: path.read_text() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+
+    def _tree(self, name: str, commit: str, folder: str, recursive: bool) -> list[dict[str, Any]]:
+        top = self.files(name, commit)
+        if not (top / folder).is_dir():
+            raise Refused(404, f"{folder} does not exist", "EntryNotFound")
+        entries: list[dict[str, Any]] = []
+        for path in _files(top / folder) if recursive else sorted((top / folder).iterdir()):
+            inside = path.relative_to(top).as_posix()
+            if path.is_dir():
+                entries.append({"type": "directory", "path": inside, "oid": _git_hash(b""), "size": 0})
+                continue
+            content = path.read_bytes()
+            entries.append({"type": "file", "path": inside, "size": len(content), "oid": _git_hash(content)})
+            if _is_large(inside):
+                oid = hashlib.sha256(content).hexdigest()
+                entries[-1]["lfs"] = {"oid": oid, "size": len(content), "pointerSize": 134}
+        return entries
+
+    def _commit(
+        self,
+        name: str,
+        about: dict[str, str],
+        added: Mapping[str, bytes | Path],
+        removed: list[str] | None = None,
+        branch: str = "main",
+        commit: str | None = None,
+    ) -> str:
+        """Write a commit whole, then move the branch to it."""
+        with self.lock:
+            repository = self.root / name
+            reference = repository / "refs" / "heads" / branch
+            parent = reference.read_text() if reference.is_file() else None
+            now = datetime.now(timezone.utc)
+            commit = commit or hashlib.sha1(f"{name} {parent} {now} {sorted(added)}".encode()).hexdigest()
+            folder = repository / "commits" / commit
+            if parent is None:
+                folder.mkdir(parents=True)
+            else:
+                shutil.copytree(self.files(name, parent), folder, copy_function=os.link)
+            for path in [*(removed or []), *added]:
+                if (folder / path).is_dir():
+                    shutil.rmtree(folder / path)
+                else:
+                    (folder / path).unlink(missing_ok=True)
+            for path, content in added.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+                if _is_large(path):
+                    oid = hashlib.sha256((folder / path).read_bytes()).hexdigest()
+                    shutil.copyfile(folder / path, self.storage / oid)
+            record = {"id": commit, "parent": parent, "date": now.strftime("%Y-%m-%dT%H:%M:%S.000Z"), **about}
+            record.setdefault("message", "")
+            (repository / "commits" / f"{commit}.json").write_text(json.dumps(record))
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            reference.write_text(commit)
+            return commit
 
 
 @contextmanager
 def serve(repositories: Mapping[str, Path]) -> Iterator[tuple[str, list[str]]]:
-    """Serve ``{"org/name": directory}`` on this machine; gives the address and the list of what is asked for."""
-    asked: list[str] = []
+    """Serve ``{"org/name": directory}``, each as ``COMMIT`` with the tag v1; gives the address and ``Hub.asked``."""
+    with TemporaryDirectory() as folder:
+        hub = Hub(Path(folder))
+        for name, directory in repositories.items():
+            hub.tag(name, "v1", hub.add(name, directory, COMMIT))
+        with hub.serve() as address:
+            yield address, hub.asked
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(f"{self.command} {self.path}")
-            path = self.path.split("?")[0]
-            api = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(revision|tree)/([^/]+)/?", path)
-            file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
-            found = api or file
-            if found is None or found.group(1) not in repositories:
-                return self.reply(404, b"", {"X-Error-Code": "RepoNotFound"})
-            directory = repositories[found.group(1)]
-            revision = found.group(3) if api else found.group(2)
-            if revision not in ("main", "v1", COMMIT):
-                return self.reply(404, b"", {"X-Error-Code": "RevisionNotFound"})
-            if api and api.group(2) == "revision":
-                siblings = [{"rfilename": name.name} for name in sorted(directory.iterdir())]
-                return self.reply_json({"id": api.group(1), "sha": COMMIT, "siblings": siblings})
-            if api:
-                return self.reply_json([self.entry(name) for name in sorted(directory.iterdir())])
-            content = (directory / found.group(3)).read_bytes()
-            headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
-            return self.reply(200, content, headers)
 
-        do_HEAD = do_GET
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
-        @staticmethod
-        def entry(path: Path) -> dict[str, object]:
-            content = path.read_bytes()
-            return {
-                "type": "file",
-                "path": path.name,
-                "size": len(content),
-                "oid": hashlib.sha1(content).hexdigest(),
-            }
 
-        def reply_json(self, content: object) -> None:
-            self.reply(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+def _is_large(path: str) -> bool:
+    return path.endswith(_LARGE)
 
-        def reply(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
 
-        def log_message(self, *arguments: object) -> None:
-            pass
+def _git_hash(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+
+def _json(content: Any) -> Reply:
+    return Reply(json.dumps(content).encode(), headers={"Content-Type": "application/json"})
+
+
+_API = r"/api/(?:models/|(?=spaces/))((?:spaces/)?[^/]+/[^/]+)"
+_ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
+    ("GET", r"/api/whoami-v2", Hub.whoami),
+    ("POST", r"/api/validate-yaml", Hub.validate_card),
+    ("POST", r"/api/repos/create", Hub.create),
+    ("GET", rf"{_API}/refs", Hub.references),
+    ("GET", rf"{_API}/commits/([^/]+)", Hub.history),
+    ("GET", rf"{_API}/tree/([^/]+)(?:/(.+?))?/?", Hub.tree),
+    ("GET", rf"{_API}(?:/revision/([^/]+))?", Hub.info),
+    ("GET", r"/((?:spaces/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", Hub.file),
+    ("POST", rf"{_API}/preupload/([^/]+)", Hub.modes),
+    ("POST", r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", Hub.large_files),
+    ("PUT", r"/storage/(\w+)", Hub.store),
+    ("POST", r"/storage/(\w+)/verify", Hub.verify),
+    ("GET", r"/storage/(\w+)", Hub.stored),
+    ("POST", rf"{_API}/commit/([^/]+)", Hub.commit),
+    ("POST", rf"{_API}/tag/([^/]+)", Hub.create_tag),
+)

@@ -51,6 +51,7 @@ from unisim_metrics.benchmark import (
 from unisim_metrics.benchmark.datasets import RetrievalDataset, registry
 from unisim_metrics.benchmark.datasets.hpdv2 import HPDv2
 from unisim_metrics.benchmark.datasets.odd_one_out import IMAGENET_GROUPS, _pair
+from unisim_metrics.benchmark.datasets.own import write_json_lines
 from unisim_metrics.benchmark.datasets.pairs import ScoredPairs
 from unisim_metrics.benchmark.samples import Candidate, Stream, arrange
 from unisim_metrics.errors import ImageReadError
@@ -1000,6 +1001,70 @@ def test_own_samples_are_checked(tmp_path: Path, lines: list[Any], message: str)
     with pytest.raises(AnnotationError, match=message) as raised:
         load_dataset(path, tmp_path)
     assert str(path) in str(raised.value)
+
+
+def test_own_samples_from_parquet(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    lines = [{**LINE, "reference": {"text": f"text {index}"}, "split": "train"} for index in range(7)]
+    rating = {"task": "quality", "reference": None, "alternatives": [{"image": "a.png"}, {"image": "b.png"}]}
+    for name, records in {"mine": lines, "ratings": [{**rating, "label": 0}] * 2}.items():
+        write_lines(tmp_path / f"{name}.jsonl", records)
+        # Small groups, so that a file has several.
+        table = pyarrow.Table.from_pylist(records)
+        parquet.write_table(table, tmp_path / f"{name}.parquet", row_group_size=2)
+    for name, split in (("mine", "train"), ("ratings", "test")):
+        ours, theirs = (load_dataset(f"{tmp_path}/{name}.{kind}", tmp_path) for kind in ("parquet", "jsonl"))
+        assert (ours.id, ours.task, ours.train_size) == (theirs.id, theirs.task, theirs.train_size)
+        assert ours.samples(split) == theirs.samples(split)  # type: ignore[arg-type]
+
+
+def test_own_parquet_is_checked(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "mine.parquet"
+    records = [LINE, {**LINE, "label": 2}]
+    parquet.write_table(pyarrow.Table.from_pylist(records), path)
+    with pytest.raises(AnnotationError, match=r"record 2: .*'label' to be one of \[0, 1\], but got 2"):
+        load_dataset(path, tmp_path)
+    parquet.write_table(pyarrow.Table.from_pylist([{"task": "quality", "label": 0}]), path)
+    with pytest.raises(AnnotationError, match=r"the columns \['reference', 'alternatives'\], but got"):
+        load_dataset(path, tmp_path)
+    content = path.read_bytes()
+    for damaged in (b"no parquet", content[:-20], content[: len(content) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(AnnotationError, match="expected Parquet"):
+            load_dataset(path, tmp_path)
+    with pytest.raises(FileNotFoundError):
+        load_dataset(tmp_path / "none.parquet", tmp_path)
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path) -> None:
+    code = (
+        "import sys\nsys.modules['pyarrow'] = None\nfrom unisim_metrics.benchmark import load_dataset\n"
+        "load_dataset('mine.parquet', '.')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert "ModuleNotFoundError: Reading mine.parquet needs pyarrow" in done.stderr
+    assert "unisim-metrics[benchmark]" in done.stderr
+
+
+def test_own_samples_are_written_as_they_are_read(tmp_path: Path) -> None:
+    images = [tmp_path / "images" / f"{index}.png" for index in range(3)]
+    for task, reference, alternatives in (
+        ("image-image", images[0], (images[1], images[2])),
+        ("caption", images[0], ("“quoted”", "b\nc")),
+        ("quality", None, (images[1], images[2])),
+    ):
+        samples = [Sample(reference, alternatives, label) for label in (0, 1, 1)]
+        path = tmp_path / f"{task}.jsonl"
+        write_json_lines(path, samples, task, tmp_path, "train")  # type: ignore[arg-type]
+        read = load_dataset(path, tmp_path).samples("train")
+        assert [plain(sample, tmp_path) for sample in read] == [plain(sample, tmp_path) for sample in samples]
+    with pytest.raises(ValueError, match="images"):
+        write_json_lines(tmp_path / "x.jsonl", samples, "quality", tmp_path / "elsewhere")
 
 
 class Twins(PooledDataset):

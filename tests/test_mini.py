@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
+import itertools
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +16,17 @@ import pytest
 import torch
 from PIL import Image
 from transformers import AutoModel, CLIPTokenizer, MobileNetV2Config, MobileNetV2Model
+from typer.testing import CliRunner
 
 from unisim_metrics import load_model
+from unisim_metrics.benchmark.datasets.annotations import AnnotationError
+from unisim_metrics.cli.app import app
 from unisim_metrics.training.distortions import DISTORTIONS, LEVELS
-from unisim_metrics.training.mini import evaluate, photos
-from unisim_metrics.training.mini.align import Captions, align, aligned_embeddings, contrastive_loss
+from unisim_metrics.training.mini import ablations, evaluate, photos
+from unisim_metrics.training.mini.align import Captions, align, aligned_embeddings, contrastive_losses
 from unisim_metrics.training.mini.export import export
 from unisim_metrics.training.mini.mobilenet import Layer, build_mobilenet
+from unisim_metrics.training.mini.perceptual import train_perceptual
 from unisim_metrics.training.mini.recipe import Recipe, read_recipe
 from unisim_metrics.training.mini.train import train, vocabulary_texts
 from unisim_metrics.training.mini.two_towers import (
@@ -31,6 +38,27 @@ from unisim_metrics.training.mini.two_towers import (
 )
 from unisim_metrics.training.mini.views import Views, plan_views, render, write_plan
 
+SMALL = [
+    "tokenizer={vocab_size = 400, context_length = 16}",
+    "text.hidden_size=32",
+    "text.num_hidden_layers=1",
+    "text.num_attention_heads=2",
+    "text.intermediate_size=64",
+    "text.projection_dim=16",
+    "align.steps=60",
+    "align.caption_batch=8",
+    "align.class_batch=4",
+    "align.learning_rate=5e-3",
+    "align.warmup_steps=5",
+    "perceptual.steps=2",
+    "perceptual.warmup_steps=1",
+    "perceptual.image_size=64",
+    "perceptual.caption_batch=4",
+    "perceptual.class_batch=2",
+    "perceptual.photo_batch=4",
+    "perceptual.material_batch=2",
+    "perceptual.distortion_batch=3",
+]
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "grey": (128, 128, 128)}
 
 
@@ -84,16 +112,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    recipe = read_recipe()
-    step = {"caption_batch": 6, "photo_batch": 4, "material_batch": 2, "distortion_batch": 3}
-    return dataclasses.replace(
-        recipe,
-        tokenizer={"vocab_size": 400, "context_length": 16},
-        text={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64},
-        projection_dim=16,
-        align=dataclasses.replace(recipe.align, steps=60, batch_size=12, learning_rate=5e-3, warmup_steps=5),
-        perceptual=dataclasses.replace(recipe.perceptual, steps=2, warmup_steps=1, **step),
-    )
+    return read_recipe(overrides=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +160,7 @@ def test_material_triplets_keep_to_their_materials(root: Path) -> None:
     assert 0 < len(expected) < len(answers)
 
 
-def test_contrastive_loss_against_numpy() -> None:
+def test_contrastive_losses_against_numpy() -> None:
     rng = np.random.default_rng(0)
     images, texts = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in rng.normal(size=(2, 5, 7)))
     labels = np.array([0, 1, 2, 1, 3])
@@ -152,9 +171,9 @@ def test_contrastive_loss_against_numpy() -> None:
     def cross_entropy(z: np.ndarray) -> float:
         return float(-(target * (z - np.log(np.exp(z).sum(1, keepdims=True)))).sum(1).mean())
 
-    expected = (cross_entropy(logits) + cross_entropy(logits.T)) / 2
-    loss = contrastive_loss(torch.tensor(images), torch.tensor(texts), torch.tensor(matches), 0.1)
-    assert loss.item() == pytest.approx(expected, abs=1e-9)
+    losses = contrastive_losses(torch.tensor(images), torch.tensor(texts), torch.tensor(matches), 0.1)
+    expected = [cross_entropy(logits), cross_entropy(logits.T)]
+    assert [loss.item() for loss in losses] == pytest.approx(expected, abs=1e-9)
 
 
 def test_views_are_read_in_the_order_asked_for(root: Path, views: Path) -> None:
@@ -260,7 +279,8 @@ def test_tokenizer_survives_saving(root: Path, recipe: Recipe, tmp_path: Path) -
 def test_recipe_ends_in_a_model_that_loads_and_scores(
     root: Path, views: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(root, views, tmp_path, recipe)
+    shutil.copytree(views, tmp_path / "views")
+    shipped_folder = train(root, tmp_path, recipe)
     aligned, _ = load(tmp_path / "align")
     trained, _ = load(tmp_path / "perceptual")
     assert trained.config.vision_config.image_size == 64
@@ -275,13 +295,14 @@ def test_recipe_ends_in_a_model_that_loads_and_scores(
     frozen = ("vision_model.conv_stem", *(f"vision_model.layer.{block}." for block in range(3)), "running_")
     assert not [name for name in moved if name.startswith(frozen[:-1]) or frozen[-1] in name]
     before = (tmp_path / "perceptual" / "model.safetensors").stat().st_mtime_ns
-    train(root, views, tmp_path, recipe)
+    assert train(root, tmp_path, recipe) == shipped_folder
     assert (tmp_path / "perceptual" / "model.safetensors").stat().st_mtime_ns == before
 
-    export(tmp_path / "perceptual", tmp_path / "shipped")
-    exact, shipped = load_model(tmp_path / "perceptual"), load_model(tmp_path / "shipped")
-    assert AutoModel.from_pretrained(tmp_path / "shipped").dtype == torch.float32
-    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("perceptual", "shipped")]
+    exact, shipped = load_model(tmp_path / "perceptual"), load_model(shipped_folder)
+    assert AutoModel.from_pretrained(shipped_folder).dtype == torch.float32
+    sizes = [
+        (folder / "model.safetensors").stat().st_size for folder in (tmp_path / "perceptual", shipped_folder)
+    ]
     assert sizes[1] < 0.6 * sizes[0]
     photo = photos.bsds_photos(root, held_out=True)[0]
     assert torch.allclose(exact.embed_images(photo), shipped.embed_images(photo), atol=2e-3)
@@ -289,8 +310,133 @@ def test_recipe_ends_in_a_model_that_loads_and_scores(
 
     monkeypatch.setattr(evaluate, "ODD_ONE_OUT_TRIPLETS", 50)
     figures = evaluate.evaluate(load_model(tmp_path / "perceptual"), root)
-    assert len(figures) == len(evaluate.EVALUATED) + 6
+    assert len(figures) == len(evaluate.EVALUATED) + 10
     assert all(0 <= value <= 1 for value in figures.values())
+    assert {name for names in ablations.COLUMNS.values() for name in names} < figures.keys()
+
+
+def test_command_runs_and_records_and_resumes(root: Path, views: Path, tmp_path: Path) -> None:
+    def train_by_command(*options: str) -> str:
+        settings = [part for setting in [*SMALL, "align.steps=2"] for part in ("--set", setting)]
+        arguments = ["train", "unisim-mini", "--data", str(root), "--out", str(run), *settings, *options]
+        return " ".join(CliRunner().invoke(app, arguments).output.split())
+
+    run = tmp_path / "run"
+    shown = train_by_command("--dry-run")
+    assert "2 and 2 steps" in shown
+    assert not run.exists()
+    shutil.copytree(views, run / "views")
+    train_by_command()
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["data_hash"] in shown
+    assert environment["data"][0] == {"dataset": "flickr8k", "photos": 24, "texts": 120, "answers": 0}
+    assert json.loads((run / "recipe.json").read_text())["align"]["steps"] == 2
+    assert "align step 0: contrast" in (run / "train.log").read_text()
+    weights = (run / "model" / "model.safetensors").read_bytes()
+    assert "holds a run" in train_by_command()
+    assert "of another recipe" in train_by_command("--resume", "--set", "seed=1")
+    shutil.rmtree(run / "perceptual")
+    shutil.rmtree(run / "model")
+    train_by_command("--resume")
+    assert (run / "model" / "model.safetensors").read_bytes() == weights
+    assert "--set align.steps" in train_by_command("--max-steps", "3")
+
+
+def test_missing_teacher_is_named(root: Path, recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"teachers/mobilenet_v2_1.0_224_quant.tflite, but there is none"
+    ):
+        train(root, tmp_path, recipe)
+    assert not (tmp_path / "views").exists()
+
+
+def test_weight_of_zero_leaves_a_loss_out(
+    root: Path, views: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs that differ in the margin alone are the same when no hinge counts, and differ when one does."""
+    tokenizer = build_tokenizer(vocabulary_texts(root), recipe)
+    read = Views(root, views)
+    captions = Captions(root, read)
+
+    def trained(*settings: str) -> list[torch.Tensor]:
+        # Enough distortions that each attribute is lost in one of them.
+        chosen = read_recipe(overrides=[*SMALL, "perceptual.distortion_batch=24", *settings])
+        torch.manual_seed(0)
+        model = build_two_towers(MobileNetV2Model.from_pretrained(views / "mobilenet"), tokenizer, chosen)
+        with torch.no_grad():
+            aligned = aligned_embeddings(model, read)
+        train_perceptual(model, tokenizer, root, read, aligned, captions, chosen)
+        return [parameter.detach() for parameter in model.parameters()]
+
+    hinges = [f"perceptual.weights.{name}=0" for name in ("material", "similarity", "quality", "attributes")]
+
+    def equal(*settings: str) -> bool:
+        # At the first of these margins every triplet is right.
+        runs = [trained(f"perceptual.margin={margin}", *settings) for margin in (-2.0, 0.5)]
+        return all(torch.equal(*pair) for pair in zip(*runs, strict=True))
+
+    assert equal(*hinges)
+    assert not any(equal(*left) for left in itertools.combinations(hinges, 3))
+
+
+def test_ablations_train_each_row_once_and_mark_what_differs(
+    root: Path, views: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(views, tmp_path / "run" / "views")
+    train(root, tmp_path / "run", recipe)
+    chosen = dataclasses.replace(
+        ablations.read_ablations(),
+        seeds=(3, 4),
+        settings=tuple(SMALL),
+        rows={"everything": (), "without quality": ("perceptual.weights.quality=0",)},
+    )
+    monkeypatch.setattr(evaluate, "ODD_ONE_OUT_TRIPLETS", 50)
+    measure = functools.partial(ablations.measure, chosen, root, tmp_path / "run", tmp_path / "out")
+    figures = measure()
+    assert [(row, len(seeds)) for row, seeds in figures.items()] == [
+        (ablations.BASE, 1),
+        ("everything", 2),
+        ("without quality", 2),
+    ]
+    export(tmp_path / "run" / "align", tmp_path / "base")
+    before = evaluate.evaluate(load_model(tmp_path / "base"), root, share=chosen.share)
+    assert figures[ablations.BASE][0] == before
+    (tmp_path / "out" / "everything" / "4.json").unlink()
+    assert measure() == figures
+
+
+def test_every_row_of_the_ablations_is_a_recipe() -> None:
+    chosen = ablations.read_ablations()
+    everything = chosen.of("everything", 0)
+    for row in list(chosen.rows)[1:]:
+        assert chosen.of(row, 0) != everything
+        assert chosen.of(row, 1) == dataclasses.replace(chosen.of(row, 0), seed=1)
+
+
+def test_interval_against_the_table_of_student() -> None:
+    mean, half = ablations.interval(np.array([1.0, 2.0, 6.0]))
+    assert mean == 3
+    assert half == pytest.approx(4.3027 * np.sqrt(7 / 3), rel=1e-4)
+
+
+def test_table_marks_differences_between_seeds_alike() -> None:
+    """A row that is 10 points below at every seed is marked, though its own seeds spread wide."""
+    names = {name for names in ablations.COLUMNS.values() for name in names}
+
+    def row(*values: float) -> list[dict[str, float]]:
+        return [dict.fromkeys(names, value) for value in values]
+
+    figures = {
+        ablations.BASE: row(0.5),
+        "everything": row(0.6, 0.7, 0.8),
+        "lower": row(0.5, 0.601, 0.699),
+        "other": row(0.8, 0.7, 0.6),
+    }
+    lines = ablations.table(figures).splitlines()
+    assert lines[2].split(" | ")[1] == "50.0"
+    assert lines[3].split(" | ")[1] == "70.0 ± 24.8"
+    assert lines[4].split(" | ")[1].startswith("**60.0 ± ")
+    assert lines[5].split(" | ")[1] == "70.0 ± 24.8"
 
 
 def test_cifar_reader_refuses_code(tmp_path: Path) -> None:
@@ -299,7 +445,7 @@ def test_cifar_reader_refuses_code(tmp_path: Path) -> None:
             return (print, ("ran",))
 
     (tmp_path / "test").write_bytes(pickle.dumps({b"data": Malicious()}))
-    with pytest.raises(pickle.UnpicklingError, match="no place in a CIFAR file"):
+    with pytest.raises(AnnotationError, match=r"builtins\.print has no place"):
         evaluate.read_cifar100(tmp_path / "test")
 
 

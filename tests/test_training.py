@@ -4,90 +4,43 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tiny_training import RECIPE, file_size_limit, pools_of, trainer_of, weights_of, write_images
 from torch import multiprocessing
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from unisim_metrics import load_model
+from unisim_metrics.benchmark import load_dataset
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.tasks import Task
 from unisim_metrics.training.batches import TextTable, TripletBatches
 from unisim_metrics.training.checkpoints import list_checkpoints, load_checkpoint
-from unisim_metrics.training.clip import Report, Trainer, adapt, embed_texts
+from unisim_metrics.training.clip import Report
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.objective import Triplets, task_losses
-from unisim_metrics.training.recipe import Data, Lora, Optimization, Recipe, list_recipes, read_recipe
-from unisim_metrics.training.stream import Pool, TripletStream
-
-TEXTS = ["a red ball", "a dog runs", "two people", "blue sky", "a cat", "an old house"]
-
-
-def write_images(folder: Path, count: int = 10) -> list[Path]:
-    """Images of the size that the tiny model takes, so that no resize stands between two computations."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    paths = []
-    for index in range(count):
-        path = folder / f"{index}.png"
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
-        paths.append(path)
-    return paths
-
-
-def pools_of(paths: list[Path]) -> list[Pool]:
-    def pick(index: int) -> Path:
-        return paths[index % len(paths)]
-
-    image = [Sample(pick(i), (pick(i + 1), pick(i + 3)), i % 2) for i in range(7)]
-    text = [Sample(TEXTS[i % 6], (pick(i), pick(i + 2)), 0) for i in range(5)]
-    caption = [Sample(pick(i), (TEXTS[i % 6], TEXTS[(i + 1) % 6]), 1) for i in range(6)]
-    quality = [Sample(None, (pick(i), pick(i + 5)), 0) for i in range(4)]
-    return [
-        Pool("images", "image-image", image),
-        Pool("prompts", "image-text", text),
-        Pool("captions", "caption", caption),
-        Pool("ratings", "quality", quality),
-    ]
-
-
-RECIPE = Recipe(
-    name="tiny",
-    base="tiny",
-    data=Data(datasets=("images",), samples_per_task=24),
-    lora=Lora(rank=4, alpha=8, dropout=0.0),
-    optimization=Optimization(batch_size=4, learning_rate=1e-2, warmup_steps=1, max_norm=None),
-    save_every=2,
+from unisim_metrics.training.recipe import (
+    DataSettings,
+    OptimizationSettings,
+    Recipe,
+    build,
+    list_recipes,
+    read_recipe,
+    read_table,
 )
-
-
-def trainer_of(recipe: Recipe, directory: Path, paths: list[Path], run: Path, workers: int = 0) -> Trainer:
-    pools = pools_of(paths)
-    stream = TripletStream(pools, recipe.optimization.batch_size, recipe.seed, recipe.data.balance)
-    table = TextTable(pools)
-    encoder: Any = load_model(directory)
-    texts = embed_texts(encoder, table)
-    clip = adapt(CLIPModel.from_pretrained(directory), recipe, str(directory))
-    return Trainer(recipe, clip, texts, stream, table, encoder, Accelerator(cpu=True), run, workers)
-
-
-def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: weight.detach().clone() for name, weight in trainer.tower.trained().items()}
+from unisim_metrics.training.stream import Pool, TripletStream
+from unisim_metrics.training.tower import adapt
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +114,19 @@ class TestStream:
         assert sum(s.reference == "s" for s in by_dataset) == 20
         assert sum(s.reference == "s" for s in by_sample) <= 1
 
+    @given(st.integers(0, 1000), st.integers(1, 30), st.sampled_from(["samples", "datasets"]))
+    @settings(max_examples=30, deadline=None)
+    def test_what_is_met_is_what_the_steps_draw(self, seed: int, steps: int, balance: Any) -> None:
+        pools = [
+            Pool(name, "caption", [Sample(f"{name}{i}", ("x", "y"), 0) for i in range(count)])
+            for name, count in (("small", 3), ("large", 17))
+        ]
+        stream = TripletStream(pools, 3, seed, balance)
+        drawn = {s.reference for step in range(steps) for s in stream.step(step)["caption"]}
+        met = list(stream.met("caption", steps))
+        assert {sample.reference for sample in met} == drawn
+        assert len(met) <= 34
+
     def test_order_is_that_of_every_machine(self) -> None:
         samples = [Sample(f"r{i}", ("a", "b"), 0) for i in range(6)]
         stream = TripletStream([Pool("set", "caption", samples)], 6, seed=1)
@@ -191,7 +157,8 @@ class TestBatches:
     ) -> None:
         pools = pools_of(paths)
         encoder: Any = load_model(tiny_clip_dir)
-        batches = TripletBatches(TripletStream(pools, 4), TextTable(pools), encoder.preprocessing)
+        stream = TripletStream(pools, 4)
+        batches = TripletBatches(stream, TextTable(stream, 4), encoder.preprocessing)
         loaded = [list(batches.loader(1, 4, workers)) for workers in (0, 2)]
         assert len(loaded[0]) == 3
         for alone, beside in zip(*loaded, strict=True):
@@ -200,16 +167,29 @@ class TestBatches:
             for task in alone.tasks:
                 assert torch.equal(alone.tasks[task].alternatives, beside.tasks[task].alternatives)
 
+    def test_only_texts_that_are_met_have_a_row(self) -> None:
+        pools = pools_of([Path(f"{i}.png") for i in range(10)])
+        many = [Sample(f"text {i}", (Path("a.png"), Path("b.png")), 0) for i in range(1000)]
+        stream = TripletStream([*pools, Pool("many", "image-text", many)], 4)
+        drawn = [
+            s for step in range(2) for task in ("image-text", "caption") for s in stream.step(step)[task]
+        ]
+        texts = {item for s in drawn for item in (s.reference, *s.alternatives) if isinstance(item, str)}
+        assert set(TextTable(stream, 2).texts) == texts | {"A high quality photo."}
+
     def test_unreadable_images_are_left_out(self, tmp_path: Path, tiny_clip_dir: Path) -> None:
         paths = write_images(tmp_path)
         paths[0].write_bytes(paths[0].read_bytes()[:60])
         paths[1].unlink()
         pools = pools_of(paths)
         encoder: Any = load_model(tiny_clip_dir)
-        stream, table = TripletStream(pools, 20), TextTable(pools)
-        batch = TripletBatches(stream, table, encoder.preprocessing)[0]
-        assert set(batch.unreadable) == {paths[0], paths[1]}
+        stream = TripletStream(pools, 20)
+        batch = TripletBatches(stream, TextTable(stream, 1), encoder.preprocessing)[0]
+        assert set(batch.unreadable) == set(batch.skipped) == {paths[0], paths[1]}
         assert all(path.name in reason for path, reason in batch.unreadable.items())
+        everything = [sample for listed in stream.step(0).values() for sample in listed]
+        for path, count in batch.skipped.items():
+            assert count == sum(path in (s.reference, *s.alternatives) for s in everything)
         for task, listed in stream.step(0).items():
             whole = [s for s in listed if not {paths[0], paths[1]} & {s.reference, *s.alternatives}]
             assert batch.tasks[task].labels.tolist() == [s.label for s in whole]
@@ -358,12 +338,33 @@ class TestTrainer:
             list(trainer.train(3))
         assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-00000002"]
 
+    def test_weights_that_are_not_finite_are_not_saved(
+        self, tiny_clip_dir: Path, paths: list[Path], tmp_path: Path
+    ) -> None:
+        """The last step of a run has no scores after it that would tell."""
+        trainer = trainer_of(RECIPE, tiny_clip_dir, paths, tmp_path)
+        list(trainer.train(2))
+        step = trainer.optimizer.step
+
+        def poison(*args: Any, **kwargs: Any) -> None:
+            step(*args, **kwargs)
+            with torch.no_grad():
+                list(trainer.tower.trained().values())[-1].view(-1)[0] = torch.inf
+
+        trainer.optimizer.step = poison
+        with pytest.raises(TrainingError, match=r"weights of step 3 must be finite.*visual_projection"):
+            list(trainer.train(3))
+        assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-00000002"]
+
     def test_unreadable_images_are_counted(self, tiny_clip_dir: Path, tmp_path: Path) -> None:
         paths = write_images(tmp_path / "images")
         paths[0].write_bytes(b"no image")
         trainer = trainer_of(RECIPE, tiny_clip_dir, paths, tmp_path / "run")
         list(trainer.train())
-        assert list(trainer.unreadable) == [str(paths[0])]
+        drawn = [trainer.batches.stream.step(step) for step in range(6)]
+        everything = [sample for step in drawn for listed in step.values() for sample in listed]
+        broken = sum(paths[0] in (sample.reference, *sample.alternatives) for sample in everything)
+        assert trainer.unreadable == {str(paths[0]): broken}
         state = json.loads((tmp_path / "run" / "checkpoint-00000006" / "state.json").read_text())
         assert state["unreadable"] == trainer.unreadable
 
@@ -378,17 +379,6 @@ class TestTrainer:
             adapt(CLIPModel.from_pretrained(tiny_clip_dir), recipe, "tiny")
 
 
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes: writing fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def train_in_a_process(rank: int, port: int, directory: str, images: str, output: str) -> None:
     """One of two processes under the environment that `accelerate launch` sets."""
     if sys.platform == "linux":
@@ -398,14 +388,17 @@ def train_in_a_process(rank: int, port: int, directory: str, images: str, output
     )
     torch.set_num_threads(1)
     paths = [Path(images) / f"{i}.png" for i in range(10)]
-    trainer = trainer_of(RECIPE, Path(directory), paths, Path(output) / "run")
+    trainer = trainer_of(RECIPE, Path(directory), paths, Path(output) / "run", held_out=pools_of(paths[1:]))
     assert trainer.accelerator.num_processes == 2
-    reports = list(trainer.train())
-    torch.save((weights_of(trainer), [report.flat() for report in reports]), Path(output) / f"{rank}.pt")
+    reports = [report.flat() for report in trainer.train()]
+    torch.save((weights_of(trainer), trainer.texts, reports, trainer.unreadable), Path(output) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_equal_one(tiny_clip_dir: Path, paths: list[Path], tmp_path: Path) -> None:
+def test_two_processes_equal_one(tiny_clip_dir: Path, tmp_path: Path) -> None:
+    """Losses, weights, texts, validations, and the triplets that an unreadable image costs."""
+    paths = write_images(tmp_path / "images")
+    paths[0].unlink()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -415,15 +408,21 @@ def test_two_processes_equal_one(tiny_clip_dir: Path, paths: list[Path], tmp_pat
         nprocs=2,
         start_method="spawn",
     )
-    alone = trainer_of(RECIPE, tiny_clip_dir, paths, tmp_path / "alone")
+    alone = trainer_of(RECIPE, tiny_clip_dir, paths, tmp_path / "alone", held_out=pools_of(paths[1:]))
     reports: list[Report] = list(alone.train())
+    assert alone.unreadable[str(paths[0])] > 6
     for rank in range(2):
-        weights, theirs = torch.load(tmp_path / f"{rank}.pt")
+        weights, texts, theirs, unreadable = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
         for name, weight in weights_of(alone).items():
             assert torch.allclose(weight, weights[name], atol=1e-5), name
+        assert torch.allclose(texts, alone.texts, atol=1e-6)
         for mine, other in zip(reports, theirs, strict=True):
             assert mine.flat() == pytest.approx(other, abs=1e-5)
+        assert unreadable == alone.unreadable
     assert [path.name for path in list_checkpoints(tmp_path / "run")][-1] == "checkpoint-00000006"
+    one, two = ((tmp_path / name / "validation.jsonl").read_text() for name in ("alone", "run"))
+    assert one == two
+    assert one.count("\n") == 4
 
 
 class TestRecipes:
@@ -431,13 +430,71 @@ class TestRecipes:
         recipe = read_recipe("unisim-vit-b-32")
         assert recipe.steps == 12_500
         assert (recipe.lora.rank, recipe.lora.alpha, recipe.lora.dropout) == (16, 32, 0.2)
-        assert recipe.optimization == Optimization(32, 5e-6, 0.35, 500, 0.05, "sum")
+        assert recipe.optimization == OptimizationSettings(32, 5e-6, 0.35, 500, 0.05, "sum")
         assert len(recipe.data.datasets) == 10
         assert recipe.train_projection
         large = read_recipe("unisim-vit-l-14")
         assert large.base == "openai/clip-vit-large-patch14-336"
+        assert recipe.validation.triplets == 0
         assert replace(large, name=recipe.name, base=recipe.base) == recipe
         assert {"unisim-vit-b-32", "unisim-vit-l-14"} <= set(list_recipes())
+
+    @pytest.mark.parametrize(
+        ("name", "left_out"),
+        [
+            ("hq-edit", {"hpdv2", "magicbrush"}),
+            ("hq-edit-hpdv2", {"magicbrush"}),
+            ("without-image-image", {"nights", "pieapp-2afc"}),
+            ("without-image-text", {"hpdv2", "magicbrush", "hq-edit-images"}),
+            ("without-caption", {"polaris", "hq-edit-captions"}),
+            ("without-quality", {"kadid-10k", "pieapp-iqa", "pipal"}),
+        ],
+    )
+    def test_ablations_differ_in_their_data_alone(self, name: str, left_out: set[str]) -> None:
+        whole, ablated = read_recipe("unisim-vit-b-32"), read_recipe(f"unisim-vit-b-32-{name}")
+        assert ablated.name == f"unisim-vit-b-32-{name}"
+        assert set(whole.data.datasets) - set(ablated.data.datasets) == left_out
+        datasets = tuple(dataset for dataset in whole.data.datasets if dataset not in left_out)
+        assert replace(whole, name=ablated.name, data=replace(whole.data, datasets=datasets)) == ablated
+        tasks = {load_dataset(dataset, ".").task for dataset in ablated.data.datasets}
+        assert len(tasks) == (3 if name.startswith("without") else 4)
+
+    def test_a_recipe_extends_another(self, tmp_path: Path) -> None:
+        (tmp_path / "below.toml").write_text(
+            'extends = "unisim-vit-b-32"\nname = "below"\n[lora]\nrank = 4\n[data]\ndatasets = ["nights"]\n'
+        )
+        (tmp_path / "above.toml").write_text('extends = "below.toml"\nname = "above"\n[lora]\nalpha = 8\n')
+        recipe = read_recipe(tmp_path / "above.toml", ["lora.dropout=0.5"])
+        assert (recipe.name, recipe.lora.rank, recipe.lora.alpha, recipe.lora.dropout) == ("above", 4, 8, 0.5)
+        assert recipe.data == DataSettings(("nights",), 400_000)
+        assert recipe.optimization == read_recipe("unisim-vit-b-32").optimization
+        assert "extends" not in read_table(tmp_path / "above.toml")
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ('extends = "one.toml"', "must not extend itself, but .*one.toml does"),
+            ('extends = "two.toml"', "must not extend itself"),
+            ('extends = "none.toml"', r"one of \[.*\] or a TOML file, but got 'none.toml'"),
+            ("extends = 3", "Setting extends of .*one.toml must be of type str, but got 3"),
+            ('extends = "unisim-vit-b-32"', "must have the setting name, but it is missing"),
+        ],
+    )
+    def test_bad_extensions(self, tmp_path: Path, text: str, message: str) -> None:
+        (tmp_path / "one.toml").write_text(text)
+        (tmp_path / "two.toml").write_text('extends = "one.toml"\nname = "two"\n')
+        with pytest.raises(ValueError, match=message):
+            read_recipe(tmp_path / "one.toml")
+
+    def test_tables_of_other_kinds(self) -> None:
+        @dataclass(frozen=True)
+        class Kind:
+            width: int
+            share: float = 0.5
+
+        assert build(Kind, {"width": 3, "share": 1}) == Kind(3, 1.0)
+        with pytest.raises(ValueError, match=r"must have the setting width"):
+            build(Kind, {})
 
     def test_overrides(self) -> None:
         recipe = read_recipe(
@@ -473,6 +530,10 @@ class TestRecipes:
             ("data=3", "Setting data must be a table, but got 3"),
             ("seed", "form key=value, but got 'seed'"),
             ("seed.x=1", "'seed' of 'seed.x=1' is no table"),
+            ("data.datasets=[]", r"Setting data\.datasets must name at least one dataset"),
+            ("data.samples_per_task=31", r"Setting data\.samples_per_task must be at least 32, but got 31"),
+            ("save_every=0", "Setting save_every must be at least 1, but got 0"),
+            ("validation.every=0", r"Setting validation\.every must be at least 1, but got 0"),
         ],
     )
     def test_bad_overrides(self, override: str, message: str) -> None:

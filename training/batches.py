@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,9 @@ from unisim_metrics.benchmark.samples import Item, Sample
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import Preprocessing, load_image, preprocess
 from unisim_metrics.prompts import DEFAULT_PROMPTS
-from unisim_metrics.tasks import ATTRIBUTES, Task
+from unisim_metrics.tasks import ATTRIBUTES, Task, modalities
 from unisim_metrics.training.objective import Triplets
-from unisim_metrics.training.stream import Pool, TripletStream
+from unisim_metrics.training.stream import TripletStream
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,27 @@ class Batch:
     Attributes:
         pixels: Prepared images `[M, 3, S, S]`.
         tasks: The triplets of each task; none for a task all of whose images were unreadable.
-        unreadable: The files that could not be read, with the reason. Their triplets are left out.
+        unreadable: The files that could not be read, with the reason.
+        skipped: How many triplets are left out for each of them.
     """
 
     pixels: Tensor
     tasks: dict[Task, Indices]
     unreadable: dict[Path, str] = field(default_factory=dict)
+    skipped: Counter[Path] = field(default_factory=Counter)
 
 
 class TextTable:
-    """The texts of all triplets, each with a row of its own."""
+    """The texts that the first steps of a stream meet, each with a row of its own."""
 
-    def __init__(self, pools: Iterable[Pool]) -> None:
+    def __init__(self, stream: TripletStream, steps: int) -> None:
         self.rows: dict[str, int] = {}
-        for pool in pools:
-            for sample in pool.samples:
-                for item in (reference_of(sample, pool.task), *sample.alternatives):
+        for task in stream.tasks:
+            if modalities(task) == ("image", "image"):
+                continue
+            # Where nobody but the task gives a text, one triplet tells it.
+            for sample in stream.met(task, steps if task not in ATTRIBUTES else 1):
+                for item in _items([sample], task):
                     if isinstance(item, str):
                         self.rows.setdefault(item, len(self.rows))
 
@@ -154,15 +160,18 @@ class TripletBatches(Dataset[Batch]):
                 unreadable[path] = str(error)
         rows: dict[Item, int] = {path: row for row, path in enumerate(images)}
         tasks = {}
+        skipped: Counter[Path] = Counter()
         for task, listed in samples.items():
-            whole = [sample for sample in listed if unreadable.keys().isdisjoint(_items([sample], task))]
+            broken = [unreadable.keys() & set(_items([sample], task)) for sample in listed]
+            skipped.update(path for paths in broken for path in paths)
+            whole = [sample for sample, paths in zip(listed, broken, strict=True) if not paths]
             if whole:
                 tasks[task] = self._indices(whole, task, rows)
         size = self.preprocessing.size
         pixels = (
             preprocess(list(images.values()), self.preprocessing) if images else torch.empty(0, 3, size, size)
         )
-        return Batch(pixels, tasks, unreadable)
+        return Batch(pixels, tasks, unreadable, skipped)
 
     def _indices(self, samples: Sequence[Sample], task: Task, images: dict[Item, int]) -> Indices:
         def row(item: Item) -> int:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,26 +49,41 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
         TrainingError: If it cannot be written, a full disk for example. Those before it stand.
     """
     final = run / f"checkpoint-{checkpoint.step:08d}"
-    partial = run / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
+    with whole_folder(final, f"The checkpoint of step {checkpoint.step}") as partial:
         save_file(weights, partial / _WEIGHTS)
         torch.save(checkpoint.optimizer, partial / _OPTIMIZER)
         content = {"step": checkpoint.step, **checkpoint.state}
         (partial / _STATE).write_text(json.dumps(content, indent=2), encoding="utf-8")
+    for old in list_checkpoints(run)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+@contextmanager
+def whole_folder(final: Path, what: str) -> Iterator[Path]:
+    """Give a folder to write to, which takes its own name, and another's place, only when all of it is written.
+
+    Args:
+        final: The folder.
+        what: What it holds, for the error text.
+
+    Raises:
+        TrainingError: If it cannot be written, a full disk for example.
+    """
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise TrainingError(
-            f"The checkpoint of step {checkpoint.step} cannot be written to {run}: {error}. Earlier checkpoints"
-            " stand; make room and resume."
+            f"{what} cannot be written to {final.parent}: {error}. Earlier checkpoints stand;"
+            " make room and resume."
         ) from error
-    for old in list_checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
-    return final
 
 
 def list_checkpoints(run: Path) -> list[Path]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -33,25 +35,12 @@ from unisim_metrics.training.objective import Triplets, task_losses
 from unisim_metrics.training.optimization import Schedule, adamw
 from unisim_metrics.training.recipe import Recipe
 from unisim_metrics.training.stream import TripletStream
+from unisim_metrics.training.tower import ImageTower
+from unisim_metrics.training.validation import Validator
 
 log = logging.getLogger(__name__)
 
-
-class ImageTower(nn.Module):
-    """The image side of a CLIP model as a module of its own, whose forward DDP can follow."""
-
-    def __init__(self, clip: nn.Module) -> None:
-        super().__init__()
-        self.clip = clip
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Embed prepared images `[N, 3, S, S]`: `[N, D]`, of any length."""
-        features: Tensor = self.clip.get_image_features(pixel_values=pixels).pooler_output  # type: ignore[operator]
-        return features
-
-    def trained(self) -> dict[str, Tensor]:
-        """The weights that are trained, by name."""
-        return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+_WAYS_OUT = "Lower `optimization.learning_rate`, or train with `optimization.precision` 'no'."
 
 
 @dataclass(frozen=True)
@@ -87,6 +76,12 @@ class Trainer:
         accelerator: Of Accelerate; its `gradient_accumulation_steps` stays 1, the recipe's are used.
         run: Where checkpoints are written.
         workers: Processes that prepare batches ahead.
+        validator: Asks about held-out triplets, where there are any; over the weights of `clip`.
+
+    Attributes:
+        step: Steps done.
+        unreadable: How many triplets were left out for each image that could not be read, over all processes, up to
+            the last checkpoint.
     """
 
     def __init__(
@@ -100,11 +95,13 @@ class Trainer:
         accelerator: Accelerator,
         run: Path,
         workers: int = 0,
+        validator: Validator | None = None,
     ) -> None:
         self.recipe = recipe
         self.accelerator = accelerator
         self.run = run
         self.workers = workers
+        self.validator = validator
         self.texts = texts
         settings = recipe.optimization
         self.batches = TripletBatches(
@@ -123,7 +120,8 @@ class Trainer:
         # The schedule is stepped here, once a step: Accelerate would step it once a process.
         self.distributed, self.optimizer = accelerator.prepare(self.tower, optimizer)
         self.step = 0
-        self.unreadable: dict[str, int] = {}
+        self.unreadable: Counter[str] = Counter()
+        self._skipped: Counter[str] = Counter()
 
     def resume(self) -> bool:
         """Go on from the run's last checkpoint; False if there is none."""
@@ -143,26 +141,44 @@ class Trainer:
         self.optimizer.load_state_dict(saved.optimizer)
         self.step = saved.step
         self.scheduler.last_epoch = saved.step
-        self.unreadable = dict(saved.state["unreadable"])
+        self.unreadable = Counter(saved.state["unreadable"])
+        if self.validator is not None:
+            self.validator.rewind(saved.step)
         return True
 
     def save(self) -> None:
-        """Write a checkpoint, from the main process."""
+        """Write a checkpoint, from the main process.
+
+        Raises:
+            TrainingError: If a weight is not finite, or the checkpoint cannot be written.
+        """
+        trained = self.tower.trained()
+        broken = [name for name, weight in trained.items() if not weight.isfinite().all()]
+        if broken:
+            raise TrainingError(
+                f"The weights of step {self.step} must be finite, but those of {broken[0]} are not. Earlier"
+                f" checkpoints stand. {_WAYS_OUT}"
+            )
+        for skipped in gather_object([self._skipped]):
+            self.unreadable.update(skipped)
+        self._skipped = Counter()
         if self.accelerator.is_main_process:
-            state = {"unreadable": self.unreadable}
-            checkpoint = Checkpoint(self.step, self.tower.trained(), self.optimizer.state_dict(), state)
+            state = {"unreadable": dict(self.unreadable)}
+            checkpoint = Checkpoint(self.step, trained, self.optimizer.state_dict(), state)
             save_checkpoint(self.run, checkpoint, self.recipe.keep)
         self.accelerator.wait_for_everyone()
 
     def train(self, stop: int | None = None) -> Iterator[Report]:
         """Run up to step `stop`, or to the end, with a checkpoint every `save_every` steps and at the end.
 
+        Losses, accuracies and validations go to the trackers of the accelerator.
+
         Yields:
             A report of every step.
 
         Raises:
-            TrainingError: If a score is not finite, no image of a step can be read, or a checkpoint cannot be
-                written. Checkpoints before stand.
+            TrainingError: If a score or a weight is not finite, no image of a step can be read, or a checkpoint or
+                a validation cannot be written. Checkpoints before stand.
         """
         stop = self.recipe.steps if stop is None else min(stop, self.recipe.steps)
         loader = self.batches.loader(self.step, stop, self.workers)
@@ -173,12 +189,28 @@ class Trainer:
             total=stop,
             disable=not self.accelerator.is_main_process,
         )
+        self._validate(stop, bar)
         for _ in bar:
             report = self._step(loader)
-            bar.set_postfix({name.partition("/")[2] or name: value for name, value in report.flat().items()})
+            self.accelerator.log(report.flat(), step=report.step)
+            bar.set_postfix(
+                {task: f"{loss:.3f} ({report.accuracies[task]:.0%})" for task, loss in report.losses.items()}
+            )
             if self.step % self.recipe.save_every == 0 or self.step == stop:
                 self.save()
+            self._validate(stop, bar)
             yield report
+
+    def _validate(self, stop: int, bar: tqdm[int]) -> None:
+        """Validate where it is due; after a checkpoint, so that a failure costs no step."""
+        if self.validator is None or not self.validator.is_due(self.step, stop):
+            return
+        report = self.validator.validate(self.step)
+        self.accelerator.log(report.flat(), step=self.step)
+        if self.accelerator.is_main_process:
+            shares = {**report.tasks(), "mean": report.mean()}
+            figures = ", ".join(f"{name} {share.value:.3f}" for name, share in shares.items())
+            bar.write(f"held out, step {self.step}: {figures}", file=sys.stderr)
 
     def _step(self, loader: Iterator[Batch]) -> Report:
         settings = self.recipe.optimization
@@ -219,8 +251,7 @@ class Trainer:
         if not all(finite):
             broken = [task for task, is_finite in zip(embedded, finite, strict=True) if not is_finite]
             raise TrainingError(
-                f"The scores of step {self.step} must be finite, but they are not for {broken}. Lower"
-                " `optimization.learning_rate`, or train with `optimization.precision` 'no'."
+                f"The scores of step {self.step} must be finite, but they are not for {broken}. {_WAYS_OUT}"
             )
         losses = task_losses(embedded, settings.margin, "sum")
         total = torch.stack(list(losses.values())).sum()
@@ -256,38 +287,6 @@ class Trainer:
 
     def _note_unreadable(self, batch: Batch) -> None:
         for path, reason in batch.unreadable.items():
-            if str(path) not in self.unreadable:
+            if str(path) not in self.unreadable and str(path) not in self._skipped:
                 log.warning("skipped: %s", reason)
-            self.unreadable[str(path)] = self.unreadable.get(str(path), 0) + 1
-
-
-def embed_texts(encoder: EncoderModel, table: TextTable, batch_size: int = 256) -> Tensor:
-    """Embed the texts of a table once, unit length `[T, D]`, on the model's device; a single zero row for none."""
-    texts = table.texts
-    return encoder.embed_texts(texts, batch_size) if texts else torch.zeros(1, 1, device=encoder.device)
-
-
-def adapt(clip: Any, recipe: Recipe, base_name: str) -> nn.Module:
-    """Put the recipe's adapter on a `CLIPModel`; nothing else is trained.
-
-    Raises:
-        TrainingError: If the adapter's layers are none of the model's.
-    """
-    from peft import get_peft_model
-
-    from unisim_metrics.models.lora import unisim_lora
-
-    config = unisim_lora(base_name)
-    config.r, config.lora_alpha, config.lora_dropout = (
-        recipe.lora.rank,
-        recipe.lora.alpha,
-        recipe.lora.dropout,
-    )
-    config.target_modules = recipe.lora.layers
-    config.modules_to_save = ["visual_projection"] if recipe.train_projection else None
-    torch.manual_seed(recipe.seed)
-    try:
-        model: nn.Module = get_peft_model(clip, config)
-    except ValueError as error:
-        raise TrainingError(f"The adapter does not fit the base {base_name!r}: {error}") from error
-    return model
+            self._skipped[str(path)] += batch.skipped[path]

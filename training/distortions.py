@@ -16,6 +16,8 @@ import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
+from unisim_metrics.tasks import Attribute
+
 Distortion = Callable[[Tensor, float, np.random.Generator], Tensor]
 Name = Literal[
     "blur",
@@ -29,6 +31,13 @@ Name = Literal[
     "posterize",
     "impulse",
 ]
+ATTRIBUTE_LOST: dict[Name, Attribute] = {
+    "blur": "sharpness",
+    "contrast": "contrast",
+    "saturation": "colorfulness",
+    "darken": "brightness",
+}
+"""The attribute that each of these distortions takes away."""
 LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_type_hints
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,14 +20,15 @@ from unisim_metrics.training.stream import Balance
 
 RECIPES = Path(__file__).parent / "recipes"
 Precision = Literal["no", "bf16", "fp16"]
+Table = TypeVar("Table")
 
 
 @dataclass(frozen=True)
-class Data:
+class DataSettings:
     """Which triplets are trained on.
 
     Attributes:
-        datasets: Ids of the benchmark's training sets, or JSONL files of one's own.
+        datasets: Ids of the benchmark's training sets, or JSONL and Parquet files of one's own.
         samples_per_task: Triplets of each task that the run sees (the paper: 400,000).
         balance: Whether a task draws from its triplets or from its datasets alike.
     """
@@ -38,7 +39,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Lora:
+class LoraSettings:
     """The adapter (paper, Appendix B.2); `layers` is the regular expression of the adapted modules' names."""
 
     rank: int = 16
@@ -48,7 +49,7 @@ class Lora:
 
 
 @dataclass(frozen=True)
-class Optimization:
+class OptimizationSettings:
     """The objective and its descent (paper, Section 3.3 and Appendix B.2)."""
 
     batch_size: int = 32
@@ -60,6 +61,19 @@ class Optimization:
     max_norm: float | None = 1.0
     accumulation: int = 1
     precision: Precision = "no"
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """What is held out of the training sets, and how often the model is asked about it.
+
+    Attributes:
+        triplets: Of each dataset at least so many triplets are held out, at most half of it; 0 holds out nothing.
+        every: Steps between validations. There is one before the first step, and one after the last.
+    """
+
+    triplets: int = 0
+    every: int = 500
 
 
 @dataclass(frozen=True)
@@ -78,14 +92,32 @@ class Recipe:
 
     name: str
     base: str
-    data: Data
+    data: DataSettings
     revision: str | None = None
-    lora: Lora = field(default_factory=Lora)
-    optimization: Optimization = field(default_factory=Optimization)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
     train_projection: bool = True
     seed: int = 0
     save_every: int = 500
     keep: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.data.datasets:
+            raise ValueError("Setting data.datasets must name at least one dataset, but it is empty.")
+        least = {
+            "data.samples_per_task": (self.data.samples_per_task, self.optimization.batch_size),
+            "optimization.batch_size": (self.optimization.batch_size, 1),
+            "optimization.accumulation": (self.optimization.accumulation, 1),
+            "lora.rank": (self.lora.rank, 1),
+            "validation.triplets": (self.validation.triplets, 0),
+            "validation.every": (self.validation.every, 1),
+            "save_every": (self.save_every, 1),
+            "keep": (self.keep, 1),
+        }
+        for name, (value, lowest) in least.items():
+            if value < lowest:
+                raise ValueError(f"Setting {name} must be at least {lowest}, but got {value}.")
 
     @property
     def steps(self) -> int:
@@ -103,7 +135,29 @@ def list_recipes() -> list[str]:
 
 
 def read_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe.
+    """Read a recipe of the CLIP trainer.
+
+    Args:
+        name_or_path: A name of `list_recipes()`, or a TOML file.
+        overrides: Settings that replace the file's, as `read_table` takes them.
+
+    Raises:
+        ValueError: If there is no such recipe, or a key or value is not one of a recipe.
+    """
+    values = read_table(name_or_path, overrides)
+    if "base" not in values and "align" in values:
+        raise ValueError(
+            f"The recipe {str(name_or_path)!r} is of the bundled model, which has a trainer of its own:"
+            " `unisim train` chooses it, `unisim_metrics.training.mini.recipe` reads it."
+        )
+    return build(Recipe, values)
+
+
+def read_table(name_or_path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read the settings of a recipe as they stand, with those of the recipes that it extends.
+
+    `extends = "unisim-vit-b-32"` names another recipe, or a TOML file relative to the one that says so. Its tables are
+    taken over key by key, all but its `name`.
 
     Args:
         name_or_path: A name of `list_recipes()`, or a TOML file.
@@ -111,25 +165,57 @@ def read_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
             a value that is no TOML is taken as a string.
 
     Raises:
-        ValueError: If there is no such recipe, or a key or value is not one of a recipe.
+        ValueError: If there is no such recipe, it is not valid TOML, or recipes extend one another in a circle.
     """
-    path = RECIPES / f"{name_or_path}.toml" if str(name_or_path) in list_recipes() else Path(name_or_path)
-    if not path.is_file():
-        raise ValueError(
-            f"Argument `recipe` must be one of {list_recipes()} or a TOML file, but got {str(name_or_path)!r}."
-        )
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"The recipe {path} is not valid TOML: {error}") from error
-    if "base" not in values and "align" in values:
-        raise ValueError(
-            f"The recipe {path.stem!r} is of the bundled model, which has a trainer of its own:"
-            " `python -m unisim_metrics.training.mini.train`."
-        )
+    values = _read_file(_find(str(name_or_path), Path()), ())
     for override in overrides:
         _replace(values, override)
-    return cast(Recipe, _build(Recipe, values, ""))
+    return values
+
+
+def build(kind: type[Table], values: Mapping[str, Any]) -> Table:
+    """Make an instance of a dataclass from a table, every key and type checked.
+
+    A setting is a `bool`, `int`, `float` or `str`, one of them or None, a `Literal` of strings, a `tuple[str, ...]`, or
+    a dataclass, whose settings stand in a table of its name.
+
+    Raises:
+        ValueError: If a key is unknown, one is missing, or a value is not of its type.
+    """
+    return cast(Table, _build(kind, values, ""))
+
+
+def _find(name: str, folder: Path) -> Path:
+    path = RECIPES / f"{name}.toml" if name in list_recipes() else folder / name
+    if not path.is_file():
+        raise ValueError(f"A recipe must be one of {list_recipes()} or a TOML file, but got {name!r}.")
+    return path
+
+
+def _read_file(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in extending:
+        raise ValueError(f"A recipe must not extend itself, but {path} does.")
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"The recipe {path} is not valid TOML: {error}") from error
+    if "extends" not in values:
+        return values
+    extended = values.pop("extends")
+    if not isinstance(extended, str):
+        raise ValueError(f"Setting extends of {path} must be of type str, but got {extended!r}.")
+    inherited = _read_file(_find(extended, path.parent), (*extending, path.resolve()))
+    inherited.pop("name", None)
+    return _merged(inherited, values)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        name: _merged(below[name], value)
+        for name, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(name), dict)
+    }
+    return below | above | both
 
 
 def _replace(values: dict[str, Any], override: str) -> None:

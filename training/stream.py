@@ -6,7 +6,7 @@ of loading workers, or after a restart in the middle of an epoch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -89,6 +89,14 @@ class TripletStream:
         return {
             task: [self.draw(task, number) for number in range(first, first + size)] for task in self.tasks
         }
+
+    def met(self, task: Task, steps: int) -> Iterator[Sample]:
+        """Yield the triplets of a task that the first steps see, each at least once."""
+        sizes = [len(pool.samples) for pool in self.pools if pool.task == task]
+        # After so many draws each triplet has come.
+        all_met = sum(sizes) if self.balance == "samples" else max(sizes) * len(sizes)
+        for number in range(min(steps * self.batch_size, all_met)):
+            yield self.draw(task, number)
 
     def draw(self, task: Task, number: int) -> Sample:
         """Return the triplet of one draw of a task, counted from 0."""

@@ -6,12 +6,13 @@ import csv
 import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from unisim_metrics.errors import UniSimError
 
-__all__ = ["AnnotationError", "Entry", "read_csv", "read_json", "read_json_lines"]
+__all__ = ["AnnotationError", "Entry", "read_csv", "read_json", "read_json_lines", "read_parquet"]
 
 
 class AnnotationError(UniSimError, ValueError):
@@ -173,6 +174,37 @@ def read_json_lines(path: Path) -> Iterator[Entry]:
             if not isinstance(record, dict):
                 raise Entry(path, place, {}).error("a record", record)
             yield Entry(path, place, record)
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Entry]:
+    """Yield the rows of a Parquet file.
+
+    Args:
+        path: The file.
+        columns: The columns that must be there.
+
+    Raises:
+        AnnotationError: If the file is no Parquet, or a column is missing.
+        ModuleNotFoundError: If `pyarrow` is not installed.
+    """
+    try:
+        parquet = import_module("pyarrow.parquet")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"Reading {path} needs pyarrow: pip install 'unisim-metrics[benchmark]'."
+        ) from error
+    with open(path, "rb") as file:
+        try:
+            table = parquet.ParquetFile(file)
+            names = table.schema_arrow.names
+            missing = [name for name in columns if name not in names]
+            records = (record for batch in table.iter_batches() for record in batch.to_pylist())
+            for number, record in enumerate(() if missing else records, start=1):
+                yield Entry(path, f"record {number}", record)
+        except (OSError, ValueError) as error:  # pyarrow raises either on damaged files
+            raise Entry(path, "whole file", {}).error("Parquet", error) from error
+    if missing:
+        raise Entry(path, "schema", {}).error(f"the columns {missing}", names)
 
 
 def _stays_inside(name: str) -> bool:

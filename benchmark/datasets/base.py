@@ -143,6 +143,13 @@ class Dataset(ABC):
         except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on bad files
             raise unreadable(path, error) from error
 
+    def original(self, image: Path) -> Path:
+        """Return the image of which this one is a copy, as far as samples do not tell: by default itself.
+
+        Samples that show one original belong on one side of a split, whether or not they share an image.
+        """
+        return image
+
     def path(self, name: str) -> Path:
         """Return a file or folder of the set that must be there.
 

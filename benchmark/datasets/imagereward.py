@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 
 from ..samples import Candidate
-from .annotations import AnnotationError, Entry
+from .annotations import Entry, read_parquet
 from .base import PooledDataset, Split, splits
 
 METADATA = "imagereward/metadata-validation.parquet"
@@ -34,7 +33,7 @@ class ImageReward(PooledDataset):
     def pool(self, split: Split) -> Sequence[Candidate]:
         """Return one choice a prompt, where the ranks differ."""
         rows_of: dict[str, list[Entry]] = defaultdict(list)
-        for row in self._rows():
+        for row in read_parquet(self.path(METADATA), COLUMNS):
             rows_of[row.text("prompt_id")].append(row)
         candidates: list[Candidate] = []
         for rows in rows_of.values():
@@ -43,18 +42,3 @@ class ImageReward(PooledDataset):
                 images = tuple(self.root / "imagereward" / row.file("image_path") for row in (best, worst))
                 candidates.append((best.text("prompt"), images))
         return candidates
-
-    def _rows(self) -> Iterator[Entry]:
-        path = self.path(METADATA)
-        try:
-            parquet = import_module("pyarrow.parquet")
-        except ImportError as error:
-            raise ImportError(f"Dataset {self.id!r} needs pyarrow: pip install pyarrow") from error
-        try:
-            table = parquet.read_table(path)
-        except ValueError as error:
-            raise AnnotationError(f"{path}: expected Parquet, but got {error}.") from error
-        if missing := [name for name in COLUMNS if name not in table.column_names]:
-            raise AnnotationError(f"{path}: expected the columns {missing}, but got {table.column_names}.")
-        for number, record in enumerate(table.select(COLUMNS).to_pylist(), start=1):
-            yield Entry(path, f"record {number}", record)

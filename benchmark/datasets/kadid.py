@@ -46,3 +46,7 @@ class Kadid10k(PooledDataset):
             for _, images in sorted(levels.items())
             for milder, severer in itertools.combinations(sorted(images), 2)
         ]
+
+    def original(self, image: Path) -> Path:
+        """Return the photo: the pairs of each kind of distortion share no image with those of another."""
+        return image.with_name(f"{image.name.partition('_')[0]}.png")

@@ -29,6 +29,8 @@ __all__ = ["GROUP", "list_datasets", "load_dataset", "register"]
 GROUP = "unisim_metrics.datasets"
 """The group of entry points in which a package names the classes of its sets."""
 
+_FILES = (".jsonl", ".parquet")
+
 # In the order of the paper's Table 1.
 _DATASETS: dict[str, type[Dataset]] = {
     dataset.id: dataset
@@ -87,19 +89,19 @@ def load_dataset(dataset: str | Path, root: str | Path) -> Dataset:
     """Return a set, whose files are looked for under a data root.
 
     Args:
-        dataset: An id out of `list_datasets`, or a file of one's own samples, one JSON record a line: a `Path`, or a
-            text that ends in `.jsonl`.
+        dataset: An id out of `list_datasets`, or a file of one's own samples, JSON lines or Parquet: a `Path`, or a
+            text that ends in `.jsonl` or `.parquet`.
         root: The data root.
 
     Raises:
         ValueError: If no set has that id.
         AnnotationError: If the file is malformed. The message names the line.
     """
-    if isinstance(dataset, Path) or dataset.endswith(".jsonl"):
+    if isinstance(dataset, Path) or dataset.endswith(_FILES):
         # The check of a file's tasks needs their module, and that needs torch.
-        from .jsonl import JsonLines
+        from .own import OwnSamples
 
-        return JsonLines(Path(dataset), root)
+        return OwnSamples(Path(dataset), root)
     known = _known()
     if dataset not in known:
         near = difflib.get_close_matches(dataset, known, n=1)

@@ -40,14 +40,16 @@ class Captions:
         self.rows.append(views.rows_of[str(path)])
         self.labels.append(label)
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str], Tensor]:
-        """Draw `count` view-text pairs, two thirds of them captions.
+    def draw(
+        self, caption_batch: int, class_batch: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[str], Tensor]:
+        """Draw view-text pairs, so many by a caption and so many by a class name, in one shuffled batch.
 
         Returns:
-            Rows of the views, their texts and a bool matrix `[count, count]` of who may match whom.
+            Rows of the views, their texts and a bool matrix `[N, N]` of who may match whom.
         """
-        captions = rng.choice(self.captioned, size=count - count // 3, replace=False)
-        classes = rng.choice(np.arange(self.captioned, len(self.texts)), size=count // 3, replace=False)
+        captions = rng.choice(self.captioned, size=caption_batch, replace=False)
+        classes = rng.choice(np.arange(self.captioned, len(self.texts)), size=class_batch, replace=False)
         chosen = rng.permutation(np.concatenate([captions, classes]))
         rows = np.array([rng.choice(self.rows[i]) for i in chosen])
         texts = [str(rng.choice(self.texts[i])) for i in chosen]
@@ -55,11 +57,20 @@ class Captions:
         return rows, texts, torch.from_numpy(labels[:, None] == labels[None, :])
 
 
-def contrastive_loss(images: Tensor, texts: Tensor, matches: Tensor, temperature: float) -> Tensor:
-    """Symmetric InfoNCE with several right answers: unit-length `[N, D]` twice, bool `[N, N]`."""
+def contrastive_losses(
+    images: Tensor, texts: Tensor, matches: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """InfoNCE with several right answers: the text of each image, and the image of each text.
+
+    Args:
+        images: Unit length, `[N, D]`.
+        texts: Unit length, `[N, D]`.
+        matches: Who may match whom, symmetric bool `[N, N]`.
+        temperature: What the similarities are divided by.
+    """
     logits = images @ texts.T / temperature
     target = matches / matches.sum(dim=1, keepdim=True)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    return F.cross_entropy(logits, target), F.cross_entropy(logits.T, target)
 
 
 def align(
@@ -79,11 +90,10 @@ def align(
     optimization = Optimization(modules, schedule)
     means = RunningMeans(bar := trange(settings.steps, desc="align", mininterval=20), log, every=25)
     for step in bar:
-        rows, texts, matches = captions.draw(settings.batch_size, rng)
+        rows, texts, matches = captions.draw(settings.caption_batch, settings.class_batch, rng)
         images = F.normalize(model.visual_projection(views.features[rows]), dim=-1)
-        contrast = contrastive_loss(
-            images, text_embeddings(model, tokenize(tokenizer, texts)), matches, settings.temperature
-        )
+        embedded = text_embeddings(model, tokenize(tokenizer, texts))
+        contrast = sum(contrastive_losses(images, embedded, matches, settings.temperature)) / 2
         relation = F.mse_loss(images @ images.T, centred[rows] @ centred[rows].T)
         optimization.step(contrast + settings.relation_weight * relation)
         means.add(step, {"contrast": contrast, "relation": relation})

@@ -6,54 +6,65 @@ python -m unisim_metrics.training.mini.evaluate MODEL --data DATA
 from __future__ import annotations
 
 import argparse
-import codecs
 import itertools
 import json
-import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unisim_metrics import PerceptualModel, load_model
+from unisim_metrics.benchmark.datasets.pickles import read_pickle
 from unisim_metrics.functional import choose, cosine_similarity, odd_one_out
 from unisim_metrics.images import load_image
 from unisim_metrics.prompts import DEFAULT_PROMPTS
 from unisim_metrics.signature import signature
-from unisim_metrics.training.distortions import DISTORTIONS, LEVELS, Name
+from unisim_metrics.training.distortions import ATTRIBUTE_LOST, DISTORTIONS, LEVELS, Name
 from unisim_metrics.training.mini import photos
 
 EVALUATED: tuple[Name, ...] = ("blur", "noise", "jpeg", "pixelate", "contrast", "saturation")
 ODD_ONE_OUT_TRIPLETS = 5000
 
 
-def severity(model: PerceptualModel, root: Path, seed: int) -> dict[str, float]:
-    """Pairs of levels of one distortion on whole held-out BSDS photos, by quality and by nearness."""
-    prompt = model.embed_texts([DEFAULT_PROMPTS["quality"].naive])
+def severity(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) -> dict[str, float]:
+    """Pairs of levels of one distortion on whole held-out BSDS photos, by quality, nearness and attribute."""
+    asked = ("quality", *ATTRIBUTE_LOST.values())
+    prompts = dict(
+        zip(asked, model.embed_texts([DEFAULT_PROMPTS[task].naive for task in asked]), strict=True)
+    )
     pairs = list(itertools.combinations(range(len(LEVELS)), 2))
     milder, severer = (list(indices) for indices in zip(*pairs, strict=True))
     by_quality: dict[str, list[bool]] = {name: [] for name in EVALUATED}
+    by_attribute: dict[str, list[bool]] = {name: [] for name in ATTRIBUTE_LOST.values()}
     by_nearness: list[bool] = []
-    for index, path in enumerate(photos.bsds_photos(root, held_out=True)):
+    paths = photos.bsds_photos(root, held_out=True)
+    for index, path in enumerate(paths[: _part(len(paths), share)]):
         photo = load_image(path)
         original = model.embed_images(photo)
-        for name in EVALUATED:
+        for name in dict.fromkeys((*EVALUATED, *ATTRIBUTE_LOST)):
             rng = np.random.default_rng((seed, index))
             levels = model.embed_images([DISTORTIONS[name](photo, level, rng) for level in LEVELS])
-            quality, nearness = cosine_similarity(levels, prompt), cosine_similarity(levels, original)
-            by_quality[name] += (quality[milder] > quality[severer]).tolist()
-            by_nearness += (nearness[milder] > nearness[severer]).tolist()
-    figures = {f"severity by quality, {name}": float(np.mean(right)) for name, right in by_quality.items()}
-    figures["severity by quality"] = float(np.mean(list(by_quality.values())))
-    figures["nearer of two distortions"] = float(np.mean(by_nearness))
-    return figures
+            scores = {task: cosine_similarity(levels, prompt) for task, prompt in prompts.items()}
+            if name in EVALUATED:
+                by_quality[name] += (scores["quality"][milder] > scores["quality"][severer]).tolist()
+                nearness = cosine_similarity(levels, original)
+                by_nearness += (nearness[milder] > nearness[severer]).tolist()
+            if name in ATTRIBUTE_LOST:
+                lost = scores[ATTRIBUTE_LOST[name]]
+                by_attribute[ATTRIBUTE_LOST[name]] += (lost[milder] > lost[severer]).tolist()
+    return {
+        **{f"severity by quality, {name}": float(np.mean(right)) for name, right in by_quality.items()},
+        "severity by quality": float(np.mean(list(by_quality.values()))),
+        **{f"severity by {name}": float(np.mean(right)) for name, right in by_attribute.items()},
+        "nearer of two distortions": float(np.mean(by_nearness)),
+    }
 
 
-def captions(model: PerceptualModel, root: Path, seed: int) -> dict[str, float]:
+def captions(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) -> dict[str, float]:
     """The right caption against a random one, the right photo against a random one (Flickr8k dev)."""
     captioned = photos.flickr8k_captions(root, "dev")
+    captioned = dict(itertools.islice(captioned.items(), max(2, _part(len(captioned), share))))
     images = model.embed_images(list(captioned))
     texts = model.embed_texts([caption for five in captioned.values() for caption in five])
     texts = texts.unflatten(0, (len(captioned), -1))
@@ -82,44 +93,30 @@ def materials(model: PerceptualModel, root: Path) -> dict[str, float]:
     return {"held-out materials": _share(torch.cat(right))}
 
 
-def odd_one_out_accuracy(model: PerceptualModel, root: Path, seed: int) -> dict[str, float]:
+def odd_one_out_accuracy(
+    model: PerceptualModel, root: Path, seed: int, share: float = 1.0
+) -> dict[str, float]:
     """Triplets of CIFAR-100 photos, two of one coarse class and one of another (a task not trained on)."""
     images, labels = read_cifar100(root / "cifar-100-python" / "cifar-100-python" / "test")
-    embeddings = torch.cat([model.embed_images(part) for part in images.split(500)])
     members = [np.flatnonzero(labels == label) for label in range(20)]
     rng = np.random.default_rng(seed)
     triplets, odd = [], []
-    for _ in range(ODD_ONE_OUT_TRIPLETS):
+    for _ in range(_part(ODD_ONE_OUT_TRIPLETS, share)):
         same, other = rng.choice(20, size=2, replace=False)
         position = int(rng.integers(3))
         triplet = rng.choice(members[same], size=2, replace=False).tolist()
         triplet.insert(position, int(rng.choice(members[other])))
         triplets.append(triplet)
         odd.append(position)
-    chosen = choose(odd_one_out(embeddings[torch.tensor(triplets)]))
+    used, positions = torch.tensor(triplets).unique(return_inverse=True)
+    embeddings = torch.cat([model.embed_images(part) for part in images[used].split(500)])
+    chosen = choose(odd_one_out(embeddings[positions]))
     return {"odd one out, CIFAR-100": _share(chosen == torch.tensor(odd))}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickles the official CIFAR files and nothing that could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in (
-            "_reconstruct",
-            "scalar",
-        ):
-            return getattr(np._core.multiarray, name)
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            return codecs.encode
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR file.")
 
 
 def read_cifar100(path: Path) -> tuple[Tensor, np.ndarray]:
     """Return the images `[N, 3, 32, 32]`, uint8, and their coarse labels of the official Python file."""
-    with open(path, "rb") as file:
-        content = _ArraysOnly(file, encoding="bytes").load()
+    content = read_pickle(path, encoding="bytes")
     images = torch.from_numpy(np.array(content[b"data"], dtype=np.uint8)).unflatten(1, (3, 32, 32))
     return images, np.array(content[b"coarse_labels"])
 
@@ -128,10 +125,15 @@ def _share(right: Tensor) -> float:
     return float(right.float().mean())
 
 
-def evaluate(model: PerceptualModel, root: Path, seed: int = 0) -> dict[str, float]:
-    """Return every figure by its name."""
-    figures = severity(model, root, seed) | captions(model, root, seed) | materials(model, root)
-    return figures | odd_one_out_accuracy(model, root, seed)
+def _part(count: int, share: float) -> int:
+    return max(1, round(count * share))
+
+
+@torch.inference_mode()
+def evaluate(model: PerceptualModel, root: Path, seed: int = 0, share: float = 1.0) -> dict[str, float]:
+    """Return every figure by its name, on the first `share` of the held-out photos (all held-out materials)."""
+    figures = severity(model, root, seed, share) | captions(model, root, seed, share)
+    return figures | materials(model, root) | odd_one_out_accuracy(model, root, seed, share)
 
 
 def main() -> None:
@@ -142,8 +144,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     model = load_model(arguments.model)
-    with torch.inference_mode():
-        figures = evaluate(model, arguments.data, arguments.seed)
+    figures = evaluate(model, arguments.data, arguments.seed)
     print(signature(model, None))
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}, indent=2))
 

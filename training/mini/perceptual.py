@@ -15,10 +15,9 @@ from transformers import CLIPTokenizer, MobileNetV2Model, VisionTextDualEncoderM
 from unisim_metrics.functional import cosine_similarity, hinge_loss
 from unisim_metrics.images import Preprocessing, load_image, preprocess
 from unisim_metrics.prompts import DEFAULT_PROMPTS, Prompts
-from unisim_metrics.tasks import Attribute
-from unisim_metrics.training.distortions import DISTORTIONS, Name
+from unisim_metrics.training.distortions import ATTRIBUTE_LOST, DISTORTIONS, Name
 from unisim_metrics.training.mini import photos
-from unisim_metrics.training.mini.align import Captions, contrastive_loss
+from unisim_metrics.training.mini.align import Captions, contrastive_losses
 from unisim_metrics.training.mini.recipe import Perceptual, Recipe
 from unisim_metrics.training.mini.two_towers import image_embeddings, preprocessing, text_embeddings, tokenize
 from unisim_metrics.training.mini.views import Views
@@ -26,13 +25,6 @@ from unisim_metrics.training.optimization import Optimization, RunningMeans, Sch
 
 log = logging.getLogger(__name__)
 
-# The attribute that each of these distortions takes away.
-ATTRIBUTE_LOST: dict[Name, Attribute] = {
-    "blur": "sharpness",
-    "contrast": "contrast",
-    "saturation": "colorfulness",
-    "darken": "brightness",
-}
 PROMPT_TEXTS = [
     text
     for prompts in DEFAULT_PROMPTS.values()
@@ -104,6 +96,7 @@ def train_perceptual(
 ) -> None:
     """Train both towers of `model` in place; `aligned` is the teacher's `[N, D]` of every view."""
     settings = recipe.perceptual
+    model.config.vision_config.image_size = settings.image_size
     prepared = preprocessing(model)
     severities, materials = SeverityTriplets(root), MaterialTriplets(root, prepared)
     rng = np.random.default_rng((recipe.seed, 3))
@@ -113,7 +106,7 @@ def train_perceptual(
     prompt_tokens = tokenize(tokenizer, PROMPT_TEXTS)
     means = RunningMeans(bar := trange(settings.steps, desc="perceptual", mininterval=20), log, every=25)
     for step in bar:
-        rows, texts, matches = captions.draw(settings.caption_batch, rng)
+        rows, texts, matches = captions.draw(settings.caption_batch, settings.class_batch, rng)
         seen = rows[: settings.photo_batch]
         photographed = preprocess(views.pixels(seen, prepared.size, rng), prepared)
         judged = materials.draw(settings.material_batch, rng)
@@ -131,16 +124,15 @@ def train_perceptual(
         # Photos beyond those that passed the tower are there as the teacher saw them: more to tell apart.
         pairs = torch.cat([photographs, aligned[rows[len(seen) :]]])
         captioned = text_embeddings(model, tokenize(tokenizer, texts))
+        caption, image_text = contrastive_losses(pairs, captioned, matches, settings.temperature)
         losses = {
-            "contrast": contrastive_loss(pairs, captioned, matches, settings.temperature),
+            "caption": caption,
+            "image_text": image_text,
             "anchor": 1 - (photographs * aligned[seen]).sum(dim=-1).mean(),
             **_hinges(material, severity, [name for _, name in drawn], prompts, settings),
         }
-        weights = {"contrast": settings.contrast_weight, "anchor": settings.anchor_weight}
-        loss = torch.stack(
-            [weights.get(name, settings.hinge_weight) * value for name, value in losses.items()]
-        )
-        optimization.step(loss.sum())
+        weighted = [getattr(settings.weights, name) * loss for name, loss in losses.items()]
+        optimization.step(torch.stack(weighted).sum())
         means.add(step, losses)
 
 

@@ -1,18 +1,41 @@
-"""The recipe of `unisim-mini` as typed values, read from its TOML file."""
+"""The recipe of `unisim-mini` as typed values."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from unisim_metrics.training.recipe import build, read_table
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "unisim-mini.toml"
+
+@dataclass(frozen=True)
+class Teacher:
+    """Stage 0: the teacher's TFLite file under the data root, and how many views of a photo it reads."""
+
+    file: str
+    views: int
+    bsds_views: int
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """The vocabulary that the captions are cut into."""
+
+    vocab_size: int
+    context_length: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text tower, in the words of `CLIPTextConfig`, and the width of the common embedding."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    projection_dim: int
 
 
 @dataclass(frozen=True)
@@ -20,12 +43,26 @@ class Align:
     """Stage 1: text tower against the teacher's features."""
 
     steps: int
-    batch_size: int
+    caption_batch: int
+    class_batch: int
     learning_rate: float
     weight_decay: float
     warmup_steps: int
     temperature: float
     relation_weight: float
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each loss of stage 2 counts; 0 leaves it out."""
+
+    material: float
+    similarity: float
+    image_text: float
+    caption: float
+    quality: float
+    attributes: float
+    anchor: float
 
 
 @dataclass(frozen=True)
@@ -36,8 +73,10 @@ class Perceptual:
     learning_rate: float
     weight_decay: float
     warmup_steps: int
+    image_size: int
     frozen_blocks: int
     caption_batch: int
+    class_batch: int
     photo_batch: int
     material_batch: int
     distortion_batch: int
@@ -45,9 +84,7 @@ class Perceptual:
     smallest_crop: int
     margin: float
     temperature: float
-    hinge_weight: float
-    contrast_weight: float
-    anchor_weight: float
+    weights: Weights
 
 
 @dataclass(frozen=True)
@@ -56,22 +93,18 @@ class Recipe:
 
     name: str
     seed: int
-    tokenizer: dict[str, int]
-    text: dict[str, int]
-    projection_dim: int
+    teacher: Teacher
+    tokenizer: Tokenizer
+    text: Text
     align: Align
     perceptual: Perceptual
 
 
-def read_recipe(path: Path = RECIPE) -> Recipe:
-    """Read a recipe; an unknown or missing key is a `TypeError`."""
-    values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Recipe(
-        name=values["name"],
-        seed=values["seed"],
-        tokenizer=values["tokenizer"],
-        text=values["text"],
-        projection_dim=values["model"]["projection_dim"],
-        align=Align(**values["align"]),
-        perceptual=Perceptual(**values["perceptual"]),
-    )
+def is_of_two_towers(table: Mapping[str, Any]) -> bool:
+    """Whether a recipe's settings are for this trainer rather than the CLIP trainer's."""
+    return "teacher" in table and "base" not in table
+
+
+def read_recipe(name_or_path: str | Path = "unisim-mini", overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe of two towers; arguments and errors are those of the CLIP trainer's `read_recipe`."""
+    return build(Recipe, read_table(name_or_path, overrides))

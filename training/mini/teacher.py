@@ -3,13 +3,10 @@
 The teacher is a MobileNet v2 at 224 px as an int8 TFLite file. Its weights, in float, are where the image
 tower starts; its pooled features of every view, which TFLite gives several times faster than the float tower
 would, are what the text tower is aligned to and what the image tower is later anchored to.
-
-    python -m unisim_metrics.training.mini.teacher --data DATA --teacher MODEL.tflite --out VIEWS
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import re
 from functools import partial
@@ -21,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from unisim_metrics.training.mini.mobilenet import Layer, build_mobilenet
-from unisim_metrics.training.mini.views import View, plan_views, render, write_plan
+from unisim_metrics.training.mini.views import View, render, write_plan
 
 SIZE = 224
 CHANNELS = 1280
@@ -75,41 +72,11 @@ def write_part(part: np.ndarray, plan: list[View], teacher_path: Path, out: Path
     features.flush()
 
 
-def write_views(
-    root: Path, teacher_path: Path, out: Path, views: int, bsds_views: int, seed: int, workers: int
-) -> None:
-    """Write `views.json`, `features.npy` and the float network `mobilenet/` under `out`."""
-    out.mkdir(parents=True, exist_ok=True)
+def write_views(plan: list[View], root: Path, teacher_path: Path, out: Path, workers: int) -> None:
+    """Write `views.json`, `features.npy` and the float network `mobilenet/` to the folder `out`."""
     build_mobilenet(Teacher(teacher_path).layers(), image_size=SIZE).save_pretrained(out / "mobilenet")
-    plan = plan_views(root, views, bsds_views, seed)
     write_plan(plan, root, out)
     open_memmap(out / "features.npy", "w+", np.float32, (len(plan), CHANNELS))
     parts = [np.arange(len(plan))[worker::workers] for worker in range(workers)]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         pool.map(partial(write_part, plan=plan, teacher_path=teacher_path, out=out), parts, chunksize=1)
-
-
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="data root, see photos.py")
-    parser.add_argument("--teacher", type=Path, required=True, help="the MobileNet v2 .tflite file")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the views")
-    parser.add_argument("--views", type=int, default=3, help="views of each photo")
-    parser.add_argument("--bsds-views", type=int, default=8, help="views of each BSDS photo")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
-    arguments = parser.parse_args()
-    write_views(
-        arguments.data,
-        arguments.teacher,
-        arguments.out,
-        arguments.views,
-        arguments.bsds_views,
-        arguments.seed,
-        arguments.workers,
-    )
-
-
-if __name__ == "__main__":
-    main()

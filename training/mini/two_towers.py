@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import (
+    CLIPImageProcessor,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTokenizer,
@@ -26,9 +28,9 @@ def build_tokenizer(texts: Iterable[str], recipe: Recipe) -> CLIPTokenizer:
     """Learn a byte-level BPE vocabulary from `texts`, with CLIP's own splitting and special tokens."""
     blank = CLIPTokenizer(vocab={"<|startoftext|>": 0, "<|endoftext|>": 1}, merges=[])
     tokenizer = blank.train_new_from_iterator(
-        texts, vocab_size=recipe.tokenizer["vocab_size"], show_progress=False
+        texts, vocab_size=recipe.tokenizer.vocab_size, show_progress=False
     )
-    tokenizer.model_max_length = recipe.tokenizer["context_length"]
+    tokenizer.model_max_length = recipe.tokenizer.context_length
     return cast(CLIPTokenizer, tokenizer)
 
 
@@ -37,16 +39,15 @@ def build_two_towers(
 ) -> VisionTextDualEncoderModel:
     """Join an image tower and a text tower of random weights."""
     text = CLIPTextConfig(
-        **recipe.text,
-        projection_dim=recipe.projection_dim,
+        **dataclasses.asdict(recipe.text),
         vocab_size=len(tokenizer),
-        max_position_embeddings=recipe.tokenizer["context_length"],
+        max_position_embeddings=recipe.tokenizer.context_length,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     config = VisionTextDualEncoderConfig.from_vision_text_configs(
-        tower.config, text, projection_dim=recipe.projection_dim
+        tower.config, text, projection_dim=recipe.text.projection_dim
     )
     return VisionTextDualEncoderModel(config, vision_model=tower, text_model=CLIPTextModel(text))
 
@@ -76,8 +77,15 @@ def image_embeddings(model: VisionTextDualEncoderModel, pixels: Tensor) -> Tenso
 
 
 def save(model: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """Write a stage's result as a transformers directory."""
+    """Write a stage's result as a transformers directory: weights, tokenizer, image processor."""
+    prepared = preprocessing(model)
     tokenizer.save_pretrained(folder)
+    CLIPImageProcessor(
+        size={"shortest_edge": prepared.size},
+        crop_size={"height": prepared.size, "width": prepared.size},
+        image_mean=list(prepared.mean),
+        image_std=list(prepared.std),
+    ).save_pretrained(folder)
     model.save_pretrained(folder)
 
 

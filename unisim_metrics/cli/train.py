@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unisim_metrics.cli.output import Result, print_note, print_table
+
+if TYPE_CHECKING:
+    from unisim_metrics.training.clip import Trainer
+    from unisim_metrics.training.validation import ValidationReport
+
+# More are counted, not named.
+_MOST_UNREADABLE = 20
 
 
 def train(
@@ -26,26 +33,86 @@ def train(
         list[str] | None, typer.Option(help="A tracker of Accelerate, tensorboard or wandb; may be repeated.")
     ] = None,
 ) -> None:
-    """Train UniSim from a CLIP model. `accelerate launch -m unisim_metrics train` uses several devices.
+    """Train UniSim from a CLIP model, or the bundled model (recipe unisim-mini).
+
+    `accelerate launch -m unisim_metrics train` uses several devices.
 
     [bold]unisim train unisim-vit-b-32 --data DATA --dry-run[/]
     """
     from unisim_metrics.training import run
-    from unisim_metrics.training.recipe import read_recipe
+    from unisim_metrics.training.mini.recipe import is_of_two_towers
+    from unisim_metrics.training.recipe import read_recipe, read_table
 
+    if is_of_two_towers(read_table(recipe, settings or [])):
+        if max_steps or tracker:
+            raise ValueError(
+                "Options --max-steps and --tracker are not for the bundled model's trainer; shorten its stages with"
+                " --set align.steps=N --set perceptual.steps=N, and see train.log."
+            )
+        _train_bundled(recipe, data, out, settings or [], resume, dry_run, workers)
+        return
     chosen = read_recipe(recipe, settings or [])
     if dry_run:
         planned = run.plan(chosen, data)
         print_table(Result(planned.rows(), title=f"{chosen.name}: {planned.steps} steps from {chosen.base}"))
+        print_note(f"SHA-256 of the triplets: {planned.data_hash}")
+        if planned.held_out_hash is not None:
+            print_note(f"SHA-256 of those held out: {planned.held_out_hash}")
         return
     folder = out or Path("runs") / chosen.name
     trainer, base = run.start(
         chosen, data, folder, resume=resume, workers=workers, trackers=tuple(tracker or ())
     )
-    for report in trainer.train(max_steps):
-        trainer.accelerator.log(report.flat(), step=report.step)
+    for _ in trainer.train(max_steps):
+        pass
     trainer.accelerator.end_training()
     adapter = run.finish(trainer, base)
-    for path, count in trainer.unreadable.items():
-        print_note(f"skipped {count} times, could not be read: {path}")
-    print_note(f"Wrote {adapter}")
+    if trainer.accelerator.is_main_process:
+        _report(trainer)
+        print_note(f"Wrote {adapter}")
+
+
+def _train_bundled(
+    recipe: str, data: Path, out: Path | None, settings: list[str], resume: bool, dry_run: bool, workers: int
+) -> None:
+    from unisim_metrics.training.mini import run
+    from unisim_metrics.training.mini.recipe import read_recipe
+
+    chosen = read_recipe(recipe, settings)
+    if dry_run:
+        planned = run.plan(data)
+        stages = f"{chosen.align.steps} and {chosen.perceptual.steps} steps"
+        print_table(Result(planned.rows, title=f"{chosen.name}: {stages} from {chosen.teacher.file}"))
+        print_note(f"SHA-256 of the annotations: {planned.data_hash}")
+        return
+    folder = out or Path("runs") / chosen.name
+    model = run.start(chosen, data, folder, resume=resume, workers=max(workers, 1))
+    print_note(f"Wrote {model}")
+
+
+def _report(trainer: Trainer) -> None:
+    """Print what was left out, and the last validation."""
+    for path, count in trainer.unreadable.most_common(_MOST_UNREADABLE):
+        print_note(f"left out {count} triplets, could not be read: {path}")
+    more = len(trainer.unreadable) - _MOST_UNREADABLE
+    if more > 0:
+        print_note(f"… and {more} more images, see the last checkpoint's state.json")
+    if trainer.validator is not None and trainer.validator.last is not None:
+        print_table(Result(_rows(trainer.validator.last), title="Accuracy on triplets held out"))
+
+
+def _rows(report: ValidationReport) -> list[dict[str, Any]]:
+    shares = [(result.dataset, result.task, result.accuracy, result.n) for result in report.results]
+    shares += [("mean", task, share, "") for task, share in report.tasks().items()]
+    shares += [("mean", "all", report.mean(), "")]
+    return [
+        {
+            "dataset": dataset,
+            "task": task,
+            "accuracy": share.value,
+            "from": share.low,
+            "to": share.high,
+            "n": n,
+        }
+        for dataset, task, share, n in shares
+    ]

@@ -24,7 +24,7 @@ from unisim_metrics.models.directories import (
 )
 from unisim_metrics.models.lora import merge_lora
 
-__all__ = ["base_of_adapter", "convert"]
+__all__ = ["base_of_adapter", "convert", "revision_of_base"]
 
 _ADAPTER_CARD = """\
 ---
@@ -103,6 +103,8 @@ def convert(
             _copy_processor(source, directory)
             return out
         if source.is_dir():
+            if base is None and revision is None:
+                hub["revision"] = revision_of_base(source)
             loaded = load_base(base or base_of_adapter(source), **hub)
             model = load_adapter(source, loaded)
             foreign: tuple[str, ...] = ()
@@ -143,6 +145,12 @@ def base_of_adapter(directory: Path) -> str:
             " name its base."
         )
     return str(name)
+
+
+def revision_of_base(directory: Path) -> str | None:
+    """The version of its base on the Hub that an adapter's configuration names, if it does."""
+    revision = read_json(directory / "adapter_config.json").get("revision")
+    return None if revision is None else str(revision)
 
 
 def _copy_processor(source: Path, target: Path) -> None:

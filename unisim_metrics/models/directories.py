@@ -14,7 +14,9 @@ import torch
 
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.images import Preprocessing
+from unisim_metrics.models.hashing import hash_weights
 from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
+from unisim_metrics.models.lora import read_base_hash
 from unisim_metrics.models.registry import REGISTRY
 
 __all__ = [
@@ -58,6 +60,10 @@ class Base:
     model: Any
     directory: Path
     name: str
+
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights as they are now."""
+        return hash_weights(self.model.state_dict())
 
 
 @contextmanager
@@ -200,16 +206,25 @@ def load_adapter(directory: Path, base: Base) -> Any:
 
     Raises:
         CheckpointError: If the adapter's weights are not exactly those that its configuration asks for on
-            this base. peft only warns of some, and leaves the model without them.
+            this base. peft only warns of some, and leaves the model without them. Also if the adapter says that
+            it was trained from other weights.
     """
     from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
     from safetensors import SafetensorError
 
     try:
+        trained_from = read_base_hash(directory)
+        if trained_from not in (None, base.weights_hash()):
+            raise CheckpointError(
+                f"The adapter in {directory} was trained from other weights than those of `{base.name}`, on which"
+                " it would give other scores: pass its own base."
+            )
         weights = load_peft_weights(str(directory), device="cpu")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error below
             model = PeftModel.from_pretrained(base.model, str(directory), torch_device="cpu")
+    except CheckpointError:
+        raise
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"The adapter in {directory} does not fit the base `{base.name}`: {error}"

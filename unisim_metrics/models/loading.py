@@ -15,7 +15,7 @@ from torch import nn
 from unisim_metrics.images import Preprocessing, Resample
 from unisim_metrics.models.checkpoint import load_checkpoint
 from unisim_metrics.models.clip import CLIPEncoder
-from unisim_metrics.models.convert import base_of_adapter
+from unisim_metrics.models.convert import base_of_adapter, revision_of_base
 from unisim_metrics.models.custom import CustomEncoder
 from unisim_metrics.models.directories import (
     clip_class,
@@ -182,7 +182,8 @@ def _from_registry(entry: ModelEntry, options: _Options) -> EncoderModel:
 def _from_directory(directory: Path, name: str, options: _Options) -> EncoderModel:
     _refuse(options, f"the directory {directory}", "revision")
     if is_adapter(directory):
-        base = load_base(options.base or base_of_adapter(directory), **options.hub())
+        revision = None if options.base else revision_of_base(directory)
+        base = load_base(options.base or base_of_adapter(directory), revision=revision, **options.hub())
         return _clip(merge_lora(load_adapter(directory, base)), name, options, directory, base.directory)
     _refuse(options, f"the full model in {directory}", "base")
     if (directory / "open_clip_config.json").is_file() and not (directory / "config.json").is_file():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +13,15 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-__all__ = ["LORA_LAYERS", "LORA_RANK", "is_peft_model", "merge_lora", "unisim_lora"]
+__all__ = [
+    "LORA_LAYERS",
+    "LORA_RANK",
+    "is_peft_model",
+    "merge_lora",
+    "read_base_hash",
+    "unisim_lora",
+    "write_base_hash",
+]
 
 LORA_RANK = 16
 LORA_ALPHA = 32
@@ -19,6 +29,9 @@ LORA_DROPOUT = 0.2
 # The linear layers of the vision tower, as the authors adapt them; a plain list would also hit the text
 # tower.
 LORA_LAYERS = r".*vision_model\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+
+_WEIGHTS = "adapter_model.safetensors"
+_BASE_HASH = "unisim_base_sha256"
 
 # Bits of a float64's significand: an integer of as many bits is held exactly.
 _EXACT_BITS = 53
@@ -47,6 +60,32 @@ def unisim_lora(base_name: str | None = None) -> LoraConfig:
         modules_to_save=["visual_projection"],
         base_model_name_or_path=base_name,
     )
+
+
+def write_base_hash(directory: Path, digest: str) -> None:
+    """Note with a saved adapter's weights, where peft passes over it, from which base they were trained.
+
+    Only the header is written anew: safetensors itself would put its entries in another order each time.
+    """
+    file = directory / _WEIGHTS
+    content = file.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header.setdefault("__metadata__", {})[_BASE_HASH] = digest
+    written = json.dumps(header, separators=(",", ":")).encode()
+    written += b" " * (-len(written) % 8)
+    file.write_bytes(len(written).to_bytes(8, "little") + written + content[end:])
+
+
+def read_base_hash(directory: Path) -> str | None:
+    """What ``write_base_hash`` noted; None for adapters that others wrote."""
+    from safetensors import safe_open
+
+    file = directory / _WEIGHTS
+    if not file.is_file():
+        return None
+    with safe_open(file, "pt") as weights:
+        return (weights.metadata() or {}).get(_BASE_HASH)
 
 
 def is_peft_model(module: nn.Module) -> bool:

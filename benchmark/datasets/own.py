@@ -1,22 +1,25 @@
-"""A set of one's own, as one file of JSON lines."""
+"""A set of one's own, as one file: JSON lines or Parquet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from unisim_metrics.tasks import TASKS, Modality, Task, modalities
 
-from ..samples import Candidate, Item
-from .annotations import Entry, read_json_lines
+from ..samples import Candidate, Item, Sample
+from .annotations import Entry, read_json_lines, read_parquet
 from .base import PooledDataset, Split
 
-__all__ = ["JsonLines"]
+__all__ = ["OwnSamples", "write_json_lines"]
+
+_COLUMNS = ("task", "reference", "alternatives", "label")
 
 
-class JsonLines(PooledDataset):
-    """Samples written down one a line, all of the same task.
+class OwnSamples(PooledDataset):
+    """Samples written down one a line or row, all of the same task.
 
     One line, broken here to be read:
 
@@ -27,12 +30,15 @@ class JsonLines(PooledDataset):
     right alternative. `"split": "train"` marks samples to train on. The alternatives are put in another order, as
     those of any set: so a file may name the right one first throughout.
 
+    A Parquet file has these fields as columns (and needs `pyarrow`): `reference` is a struct of `image` or `text`,
+    `alternatives` a list of such structs.
+
     Args:
-        path: The file. Its name without `.jsonl` becomes the set's id.
+        path: The file; one whose name ends in `.parquet` is Parquet. Its name without the suffix becomes the set's id.
         root: The folder that the images are named from.
 
     Raises:
-        AnnotationError: If a line does not hold that. The message names it.
+        AnnotationError: If a line or row does not hold that. The message names it.
     """
 
     citation = "none"
@@ -44,7 +50,7 @@ class JsonLines(PooledDataset):
         self.url = str(path)
         self._choices: dict[Split, list[Candidate]] = {"test": [], "train": []}
         task: str | None = None
-        for entry in read_json_lines(path):
+        for entry in _read(path):
             if entry.text("task") not in ((task,) if task else TASKS):
                 entry.fail("task", f"{task!r}, as in the lines before" if task else f"one of {TASKS}")
             task = entry.text("task")
@@ -86,3 +92,36 @@ class JsonLines(PooledDataset):
 
     def _item(self, entry: Entry, modality: Modality) -> Item:
         return self.root / entry.file("image") if modality == "image" else entry.text("text")
+
+
+def write_json_lines(
+    path: Path, samples: Iterable[Sample], task: Task, root: Path, split: Split = "test"
+) -> None:
+    """Write samples as `OwnSamples` reads them.
+
+    Args:
+        path: The file, `.jsonl`.
+        samples: The samples.
+        task: Their task.
+        root: The data root, under which the images lie.
+        split: What they are for.
+
+    Raises:
+        ValueError: If an image does not lie under the root.
+    """
+
+    def record(item: Item) -> dict[str, str]:
+        return {"image": item.relative_to(root).as_posix()} if isinstance(item, Path) else {"text": item}
+
+    lines = []
+    for sample in samples:
+        fields: dict[str, Any] = {"task": task, "split": split, "reference": None, "label": sample.label}
+        if sample.reference is not None:
+            fields["reference"] = record(sample.reference)
+        fields["alternatives"] = [record(item) for item in sample.alternatives]
+        lines.append(json.dumps(fields, ensure_ascii=False) + "\n")
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _read(path: Path) -> Iterator[Entry]:
+    return read_parquet(path, _COLUMNS) if path.suffix == ".parquet" else read_json_lines(path)

@@ -1,0 +1,163 @@
+"""A run that `unisim train` has brought to its end, as its folder tells of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from unisim_metrics.models.directories import is_adapter, read_json
+from unisim_metrics.training.checkpoints import list_checkpoints, load_checkpoint
+from unisim_metrics.training.errors import TrainingError
+from unisim_metrics.training.recipe import Recipe, build
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The accuracy on a held-out part of one dataset.
+
+    Attributes:
+        dataset: Its id.
+        task: Its task.
+        accuracy: Between 0 and 1.
+        interval: The ends of the 95 % interval.
+        n: Triplets.
+    """
+
+    dataset: str
+    task: str
+    accuracy: float
+    interval: tuple[float, float]
+    n: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A validation of a run.
+
+    Attributes:
+        step: Steps done before it.
+        results: One a dataset.
+        samples_hash: SHA-256 of the triplets.
+    """
+
+    step: int
+    results: tuple[Accuracy, ...]
+    samples_hash: str
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a finished run left.
+
+    Attributes:
+        folder: The run's folder.
+        recipe: Every setting, as `recipe.json` holds them.
+        environment: Command, versions, data, as `environment.json` holds them.
+        steps: Steps that made the adapter; None if the run keeps no checkpoint that tells.
+        planned_steps: Steps of the recipe.
+        evaluation: The last validation; None if there was none.
+    """
+
+    folder: Path
+    recipe: dict[str, Any]
+    environment: dict[str, Any]
+    steps: int | None
+    planned_steps: int
+    evaluation: Evaluation | None
+
+    @property
+    def adapter(self) -> Path:
+        """The folder of the adapter."""
+        return self.folder / "adapter"
+
+    @property
+    def own_evaluation(self) -> Evaluation | None:
+        """The last validation, if it was of the adapter's own weights and not of earlier ones."""
+        if self.evaluation is not None and self.steps in (None, self.evaluation.step):
+            return self.evaluation
+        return None
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """Read what a run left.
+
+    Raises:
+        ValueError: If `folder` holds no run.
+        TrainingError: If the run has not come to its end, or a file of it is damaged.
+    """
+    for name in ("recipe.json", "environment.json"):
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"Argument `run` must be the folder of a run of `unisim train`, but {str(folder)!r} has no {name}."
+            )
+    recipe = read_json(folder / "recipe.json")
+    planned = build(Recipe, recipe).steps
+    if not is_adapter(folder / "adapter"):
+        raise TrainingError(
+            f"The run in {folder} is not finished: it has no adapter. Go on with `unisim train ... --resume`."
+        )
+    return FinishedRun(
+        folder,
+        recipe,
+        read_json(folder / "environment.json"),
+        _steps_of_adapter(folder),
+        planned,
+        _last_evaluation(folder / "validation.jsonl"),
+    )
+
+
+def _steps_of_adapter(folder: Path) -> int | None:
+    """The step of the last checkpoint, whose weights the adapter must have."""
+    checkpoints = list_checkpoints(folder)
+    if not checkpoints:
+        return None
+    saved = load_checkpoint(checkpoints[-1])
+    try:
+        adapter = load_file(folder / "adapter" / "adapter_model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"The adapter in {folder} cannot be read: {error}") from error
+    trained = {_name_in_adapter(name): weight for name, weight in saved.weights.items()}
+    if adapter.keys() != trained.keys() or any(
+        not torch.equal(weight, adapter[name]) for name, weight in trained.items()
+    ):
+        raise TrainingError(
+            f"The run in {folder} is not finished: its adapter is not that of its last checkpoint, at step"
+            f" {saved.step}. Go on with `unisim train ... --resume`."
+        )
+    step: int = saved.step
+    return step
+
+
+def _name_in_adapter(name: str) -> str:
+    """The name under which peft saves a trained weight of the image tower."""
+    return name.removeprefix("clip.").replace(".modules_to_save.default.", ".").replace(".default.", ".")
+
+
+def _last_evaluation(file: Path) -> Evaluation | None:
+    lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
+    last = next((line for line in reversed(lines) if line.strip()), None)
+    if last is None:
+        return None
+    try:
+        content = json.loads(last)
+        results = tuple(
+            Accuracy(
+                str(result["dataset"]),
+                str(result["task"]),
+                float(result["accuracy"]),
+                (float(result["interval"][0]), float(result["interval"][1])),
+                int(result["n"]),
+            )
+            for result in content["results"]
+        )
+        return Evaluation(int(content["step"]), results, str(content["samples_hash"]))
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise TrainingError(
+            f"The last line of {file} must hold a validation, but does not: {type(error).__name__}: {error}"
+        ) from error

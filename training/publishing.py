@@ -1,0 +1,181 @@
+"""From a finished run to a model that anyone can load: adapter, full weights, recipe and card, on the Hub."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from unisim_metrics import load_model
+from unisim_metrics.errors import CheckpointError
+from unisim_metrics.models import convert
+from unisim_metrics.models.directories import PROCESSOR_FILES, load_base, read_json
+from unisim_metrics.models.hub import is_hub_id
+from unisim_metrics.models.registry import REGISTRY
+from unisim_metrics.signature import signature
+from unisim_metrics.training.finished_run import FinishedRun, read_run
+from unisim_metrics.training.hub_repository import HubRepository, Published, check_repository_name
+from unisim_metrics.training.model_card import Model, model_card
+
+# Beside the adapter and not with it: a directory with both a full model and an adapter is, for transformers, a base
+# that the adapter goes on once more.
+MERGED = "merged"
+
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PATH = re.compile(r"(?<![\w./:~-])(?:file:/+|[A-Za-z]:[\\/]|/)[^\s'\",;\[\]]*")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to be published, complete in a folder.
+
+    Attributes:
+        repo: `ORG/NAME`.
+        folder: The folder; it goes when the block that prepared it ends.
+    """
+
+    repo: str
+    folder: Path
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Every file by its path in the repository."""
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path for path in paths}
+
+    @property
+    def card(self) -> str:
+        """The model card."""
+        return (self.folder / "README.md").read_text(encoding="utf-8")
+
+
+def publish(
+    run: str | Path,
+    repo: str,
+    *,
+    base: str | None = None,
+    private: bool = False,
+    tag: str | None = None,
+    license: str | None = None,
+    token: str | None = None,
+) -> Published:
+    """Publish a finished run on the Hub, in one commit with a tag on it.
+
+    Everything is made and read back on this machine before the first byte goes up.
+
+    Args:
+        run: The folder that `unisim train` wrote.
+        repo: `ORG/NAME`; it is made if there is none.
+        base: The base's Hub id; that of the run by default.
+        private: Whether a new repository is private.
+        tag: A name for this version; by default the next of `v1`, `v2`, ...
+        license: The licence's identifier on the Hub; research only by default.
+        token: A token that may write; by default that of `HF_TOKEN` or `hf auth login`.
+
+    Returns:
+        Where it stands.
+
+    Raises:
+        ValueError: If `run` is no run, `repo` is malformed, or the base has no Hub id.
+        TrainingError: If the run is not finished.
+        CheckpointError: If the base is not the one that the run was trained from.
+        ModelUnavailableError: If the base cannot be fetched.
+        PublishingError: If the Hub cannot be reached or refuses.
+    """
+    repository = HubRepository(repo, token)
+    finished = read_run(Path(run))
+    repository.check(private, tag)
+    with prepare(finished, repo, base=base, license=license, token=token) as publication:
+        message = f"Publish {finished.recipe['name']} with unisim-metrics"
+        return repository.write(publication.files, message, private=private, tag=tag)
+
+
+@contextmanager
+def prepare(
+    run: FinishedRun,
+    repo: str,
+    *,
+    base: str | None = None,
+    license: str | None = None,
+    token: str | None = None,
+) -> Iterator[Publication]:
+    """Make everything that is to be published, in a temporary folder.
+
+    The arguments and errors are those of `publish`. Nothing is asked of the Hub but the base.
+    """
+    check_repository_name(repo)
+    base_name, directory = _find_base(run, base, token)
+    revision = directory.name if _COMMIT.fullmatch(directory.name) else None
+    with TemporaryDirectory(prefix="unisim-publish-") as temporary:
+        folder = Path(temporary) / "model"
+        folder.mkdir()
+        for name in (*_ADAPTER_FILES, *PROCESSOR_FILES):
+            if (run.adapter / name).is_file():
+                shutil.copyfile(run.adapter / name, folder / name)
+        # peft reads here which model the adapter goes on, and which version of it.
+        on = {"base_model_name_or_path": base_name, "revision": revision}
+        _write(folder / "adapter_config.json", read_json(folder / "adapter_config.json") | on)
+        convert(folder, folder / MERGED, base=directory, merged=True)
+        signed, size = _read_back(folder / MERGED, repo)
+        model = Model(repo, base_name, revision, license, signed, size)
+        public = _without_paths(run, base_name)
+        _write(folder / "recipe.json", public.recipe)
+        _write(folder / "environment.json", public.environment)
+        (folder / "README.md").write_text(str(model_card(model, public)), encoding="utf-8")
+        yield Publication(repo, folder)
+
+
+def _find_base(run: FinishedRun, base: str | None, token: str | None) -> tuple[str, Path]:
+    """The Hub id of the run's base, and the directory that it was fetched to."""
+    name = base or str(run.environment["base"])
+    if name not in REGISTRY and not is_hub_id(name):
+        raise ValueError(
+            f"Argument `base` must be the Hub id of the model that the run was trained from, but {name!r} is a"
+            " path, which nobody else has. Name the id of the same weights, `--base ORG/NAME`; if they are on no"
+            " Hub, publish them first."
+        )
+    found = load_base(name, revision=None if base else run.recipe.get("revision"), token=token)
+    if found.weights_hash() != run.environment["base_hash"]:
+        raise CheckpointError(
+            f"The base {found.name!r} must be the one that {run.folder} was trained from, but its weights are"
+            " others. Name the right one by `base`, or publish the weights that it was trained from first."
+        )
+    return found.name, found.directory
+
+
+def _read_back(merged: Path, repo: str) -> tuple[str, int]:
+    """The signature of the full weights as everybody will load them, and the side of the images that they see."""
+    model: Any = load_model(merged)
+    model.name = repo
+    return signature(model, None), model.preprocessing.size
+
+
+def _without_paths(run: FinishedRun, base: str) -> FinishedRun:
+    """The run with no absolute path of this machine in it."""
+    recipe, environment = without_paths(run.recipe), without_paths(run.environment)
+    return replace(run, recipe={**recipe, "base": base}, environment={**environment, "base": base})
+
+
+def without_paths(value: Any) -> Any:
+    """JSON with the last part alone of every absolute path in it: `--data=/home/me/data` becomes `--data=data`."""
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    for kind in (PurePosixPath, PureWindowsPath):
+        if kind(value).is_absolute():
+            return kind(value).name
+    return _PATH.sub(lambda found: PureWindowsPath(found[0]).name, value)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
