@@ -543,7 +543,7 @@ class TestRecipes:
     def test_bad_files(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"one of \[.*unisim-vit-b-32.* or a TOML file, but got 'none'"):
             read_recipe("none")
-        with pytest.raises(ValueError, match=r"trainer of its own.*training\.mini\.train"):
+        with pytest.raises(ValueError, match=r"trainer of its own.*`unisim train` chooses it"):
             read_recipe("unisim-mini")
         (tmp_path / "broken.toml").write_text("name = ")
         with pytest.raises(ValueError, match="not valid TOML"):
