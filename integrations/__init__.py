@@ -1,1 +1,1 @@
-"""Plugs for other ecosystems: Hugging Face `evaluate` and diffusers."""
+"""Plugs for other ecosystems: Hugging Face `evaluate`, diffusers, and rewards for RL fine-tuning."""

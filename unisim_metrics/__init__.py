@@ -24,6 +24,7 @@ __all__ = [
     "UniSimRanking",
     "UniSimScore",
     "__version__",
+    "evaluate_path",
     "functional",
     "list_models",
     "load_model",
@@ -38,6 +39,13 @@ _HOMES = {
     "list_models": "unisim_metrics.models",
     "load_model": "unisim_metrics.models",
 }
+
+
+def evaluate_path() -> str:
+    """Return the folder of the module for Hugging Face evaluate: `evaluate.load(evaluate_path(), "image-text")`."""
+    from importlib.resources import files
+
+    return str(files("unisim_metrics.integrations") / "evaluate_modules" / "unisim")
 
 
 def __getattr__(name: str) -> Any:
