@@ -1,0 +1,127 @@
+"""What both callbacks share: listening to a pipeline while entered, and the checks before it runs."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import ExitStack
+from typing import Any, cast
+
+from diffusers import DiffusionPipeline
+from diffusers.callbacks import PipelineCallback
+from torch import Tensor
+from typing_extensions import Self
+
+from .latents import LatentDecoder
+from .pipelines import check_pipeline
+from .previews import Step, StepRecorder, wrapped
+
+
+class UniSimCallback(PipelineCallback):  # type: ignore[misc]
+    """A callback that knows the predicted image of every step; not to be used by itself.
+
+    Args:
+        pipe: The pipeline that will be called.
+        vae: Another autoencoder for previews; the pipeline's own if None.
+        keep_calls: Whether the passes of the denoiser are recorded.
+
+    Raises:
+        TypeError: If `pipe` is no pipeline of diffusers.
+        ValueError: If it makes no images, has no autoencoder, or a scheduler that tells no predicted image.
+    """
+
+    def __init__(self, pipe: DiffusionPipeline, vae: Any = None, keep_calls: bool = False) -> None:
+        super().__init__()
+        check_pipeline(pipe)
+        self.pipe = pipe
+        self.decoder = LatentDecoder(pipe, vae)
+        self.recorder = StepRecorder(pipe, keep_calls or self.decoder.packed, self._check_latents)
+        self._undo: ExitStack | None = None
+        self._called = False
+        self._stepped = False
+
+    @property
+    def tensor_inputs(self) -> list[str]:
+        """What the pipeline passes to the callback; one that knows `PipelineCallback` asks before the first step."""
+        self._check_entered()
+        return ["latents"]
+
+    def __enter__(self) -> Self:
+        if self._undo is not None:
+            raise ValueError(f"`{type(self).__name__}` is already listening: a `with` must not be nested.")
+        check_pipeline(self.pipe)
+        self._called = self._stepped = False
+        with ExitStack() as undo:
+            undo.enter_context(self.recorder)
+            if hasattr(self.pipe, "check_inputs"):
+                undo.enter_context(wrapped(self.pipe, "check_inputs", self._check_arguments))
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        undo, self._undo = cast(ExitStack, self._undo), None
+        undo.close()
+        if kind is None and self._stepped and not self._called:
+            warnings.warn(
+                f"The pipeline ran, but never called its `{type(self).__name__}`: pass"
+                " `callback_on_step_end=callback`.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def callback_fn(
+        self, pipeline: DiffusionPipeline, step_index: int, timesteps: Any, callback_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What the pipeline calls after each step."""
+        self._check_entered()
+        if pipeline is not self.pipe or self.recorder.last is None:
+            raise ValueError(
+                f"`{type(self).__name__}` was made for another pipeline or scheduler than the one that calls it:"
+                " make one for each pipeline, after its scheduler is set."
+            )
+        if "latents" not in callback_kwargs:
+            raise _missing_latents(list(callback_kwargs))
+        if step_index == 0:
+            self.reset()
+        self._called = True
+        changed = self.after_step(step_index, self.recorder.last, callback_kwargs["latents"])
+        return callback_kwargs if changed is None else {**callback_kwargs, "latents": changed}
+
+    def reset(self) -> None:
+        """Forget the sampling run before."""
+        raise NotImplementedError
+
+    def after_step(self, index: int, step: Step, latents: Tensor) -> Tensor | None:
+        """Work on a step; return other latents, or None to leave them as they are."""
+        raise NotImplementedError
+
+    def check_batch(self, batch: int) -> None:
+        """Check, before the first step, that a batch of so many images can be scored."""
+        raise NotImplementedError
+
+    @property
+    def steps_in_run(self) -> int:
+        """How many steps the running pipeline takes."""
+        return int(self.pipe.num_timesteps)
+
+    def _check_entered(self) -> None:
+        if self._undo is None:
+            raise ValueError(
+                f"`{type(self).__name__}` must listen before the pipeline starts:"
+                " `with callback: pipe(..., callback_on_step_end=callback)`."
+            )
+
+    def _check_latents(self, latents: Tensor) -> None:
+        self._stepped = True
+        self.check_batch(len(latents))
+
+    def _check_arguments(self, arguments: dict[str, Any]) -> None:
+        inputs = arguments.get("callback_on_step_end_tensor_inputs")
+        if inputs is not None and "latents" not in inputs:
+            raise _missing_latents(inputs)
+
+
+def _missing_latents(inputs: list[str]) -> ValueError:
+    return ValueError(
+        "Argument `callback_on_step_end_tensor_inputs` must contain 'latents' for a UniSim callback,"
+        f" but got {inputs}: leave it out, or pass `callback_on_step_end_tensor_inputs=['latents']`."
+    )

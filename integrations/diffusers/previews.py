@@ -1,0 +1,200 @@
+"""The predicted image (x0) of every sampling step, heard from the scheduler while a pipeline runs.
+
+diffusers gives a callback the latents after the step, but neither what the denoiser predicted nor what it made it
+from. `StepRecorder` stands between the pipeline and `scheduler.step` for as long as it is entered, and keeps both.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from .schedulers import (
+    NoiseLevel,
+    check_scheduler,
+    limit_x0,
+    next_signal,
+    noise_level,
+    predict_x0,
+    prediction_type,
+)
+
+
+@dataclass(frozen=True)
+class DenoiserCall:
+    """One pass of the denoiser: what it was given, and its output."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that the scheduler has taken.
+
+    Attributes:
+        timestep: As the scheduler was given it.
+        sample: The latents before the step.
+        model_output: What the denoiser predicted, after classifier-free guidance.
+        result: The latents after the step.
+        level: The noise level of `sample`.
+        scheduler: What took the step.
+        calls: The passes of the denoiser that led to the prediction, if they were kept.
+    """
+
+    timestep: Tensor | float
+    sample: Tensor
+    model_output: Tensor
+    result: Tensor
+    level: NoiseLevel
+    scheduler: Any = field(repr=False)
+    calls: tuple[DenoiserCall, ...] = field(default=(), repr=False)
+
+    def x0(self) -> Tensor:
+        """The predicted image: latents of the shape of `sample` in float32, clipped where the scheduler clips."""
+        return limit_x0(self.scheduler, self.x0_from(self.sample, self.model_output))
+
+    def x0_from(self, sample: Tensor, model_output: Tensor) -> Tensor:
+        """The predicted image if the step had been given these: differentiable, not clipped."""
+        return predict_x0(sample, model_output, self.level, prediction_type(self.scheduler))
+
+    def next_signal(self) -> float:
+        """The share of the image in `result`. To be asked before the next step."""
+        return next_signal(self.scheduler, self.timestep)
+
+
+class StepRecorder:
+    """Keeps the last step of a pipeline's scheduler, while it is entered.
+
+    `scheduler.step` is wrapped on the instance, and the denoiser gets a hook if its calls are kept; both are
+    taken off on exit, also after an exception. What the pipeline computes stays the same to the bit. Several
+    recorders may listen to one pipeline, the last entered leaving first.
+
+    Args:
+        pipe: The pipeline.
+        keep_calls: Whether the passes of the denoiser are kept too (only by reference).
+        before_step: Called with the latents before each step; what it raises ends the sampling.
+
+    Raises:
+        ValueError: If the predicted image cannot be told from the steps of the pipeline's scheduler.
+
+    Example:
+        with StepRecorder(pipe) as recorder:
+            pipe(prompt, callback_on_step_end=callback)  # which may ask `recorder.last.x0()`
+    """
+
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        keep_calls: bool = False,
+        before_step: Callable[[Tensor], None] | None = None,
+    ) -> None:
+        check_scheduler(pipe.scheduler)
+        self.pipe = pipe
+        self.last: Step | None = None
+        self._keep_calls = keep_calls
+        self._before_step = before_step
+        self._calls: list[DenoiserCall] = []
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Self:
+        check_scheduler(self.pipe.scheduler)  # it may have been exchanged since
+        with ExitStack() as undo:
+            undo.enter_context(wrapped(self.pipe.scheduler, "step", self._before, self._after))
+            module = denoiser(self.pipe)
+            if self._keep_calls and module is not None:
+                undo.callback(module.register_forward_hook(self._keep, with_kwargs=True).remove)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._undo.close()
+        self.last = None
+        self._calls = []
+
+    @contextmanager
+    def deaf(self) -> Iterator[None]:
+        """Hear nothing of what the denoiser does meanwhile."""
+        keep_calls, self._keep_calls = self._keep_calls, False
+        try:
+            yield
+        finally:
+            self._keep_calls = keep_calls
+
+    def _before(self, arguments: dict[str, Any]) -> None:
+        if self._before_step is not None:
+            self._before_step(arguments["sample"])
+
+    def _after(self, arguments: dict[str, Any], result: Any) -> None:
+        scheduler = self.pipe.scheduler
+        self.last = Step(
+            timestep=arguments["timestep"],
+            sample=arguments["sample"],
+            model_output=arguments["model_output"],
+            result=result[0],
+            level=noise_level(scheduler, arguments["timestep"]),
+            scheduler=scheduler,
+            calls=tuple(self._calls),
+        )
+        self._calls = []
+
+    def _keep(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if self._keep_calls:
+            self._calls.append(DenoiserCall(args, dict(kwargs), output[0]))
+
+
+def denoiser(pipe: DiffusionPipeline) -> nn.Module | None:
+    """The U-Net or transformer of a pipeline; None if it is no module of torch."""
+    for name in ("unet", "transformer"):
+        module = getattr(pipe, name, None)
+        if isinstance(module, nn.Module):
+            return module
+    return None
+
+
+@contextmanager
+def wrapped(
+    owner: Any,
+    name: str,
+    before: Callable[[dict[str, Any]], None],
+    after: Callable[[dict[str, Any], Any], None] | None = None,
+) -> Iterator[None]:
+    """Listen to a method of one instance.
+
+    Args:
+        owner: The instance; its class stays as it is.
+        name: The method.
+        before: Called with the arguments of each call by name.
+        after: Called with the arguments and the result.
+    """
+    method = getattr(owner, name)
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)  # pipelines look at the signature
+    def listened(*args: Any, **kwargs: Any) -> Any:
+        arguments = signature.bind(*args, **kwargs)
+        arguments.apply_defaults()
+        before(arguments.arguments)
+        result = method(*args, **kwargs)
+        if after is not None:
+            after(arguments.arguments, result)
+        return result
+
+    found = vars(owner).get(name)
+    setattr(owner, name, listened)
+    try:
+        yield
+    finally:
+        if found is None:
+            vars(owner).pop(name, None)
+        else:
+            setattr(owner, name, found)

@@ -1,0 +1,87 @@
+"""How best-of-N and the optimisation of latents call a pipeline: checks, seeds, methods replaced for a while."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+
+def check_call(
+    pipe: Any, needed: tuple[str, ...], reserved: Mapping[str, str], arguments: Mapping[str, Any]
+) -> None:
+    """Check that a pipeline makes images and that it can be called as planned.
+
+    Args:
+        pipe: The pipeline.
+        needed: The arguments that it must take.
+        reserved: Arguments that the caller may not give, each with what to do instead.
+        arguments: What the caller gave for the pipeline.
+
+    Raises:
+        TypeError: If it is no pipeline of diffusers.
+        ValueError: If it makes videos, does not take an argument, or one is given that is reserved.
+    """
+    if not isinstance(pipe, DiffusionPipeline):
+        raise TypeError(
+            f"Argument `pipe` must be a `DiffusionPipeline`, but got {type(pipe).__module__}.{type(pipe).__qualname__}."
+        )
+    name = type(pipe).__name__
+    if hasattr(pipe, "video_processor"):
+        raise ValueError(
+            f"Argument `pipe` must be a pipeline for images, but {name} makes videos:"
+            " score their frames with `unisim_metrics.functional.unisim_score`."
+        )
+    known = inspect.signature(type(pipe).__call__).parameters
+    for argument in needed:
+        if argument not in known:
+            raise ValueError(
+                f"Argument `pipe` must be a pipeline that takes `{argument}`, but {name} does not."
+            )
+    for argument, instead in reserved.items():
+        if argument in arguments:
+            raise ValueError(f"Argument `{argument}` must not be given: {instead}.")
+    unknown = sorted(arguments.keys() - known.keys())
+    if unknown:
+        raise TypeError(f"Argument `{unknown[0]}` is taken neither here nor by {name}.")
+
+
+def seeded(seed: int) -> torch.Generator:
+    """The generator of a seed. It is on the CPU, so that a seed means the same noise on every device."""
+    return torch.Generator().manual_seed(seed)
+
+
+def resumed(state: Tensor) -> torch.Generator:
+    """A generator that goes on from the state of another."""
+    generator = torch.Generator()
+    generator.set_state(state)
+    return generator
+
+
+@contextmanager
+def replaced(
+    owner: Any, name: str, replace: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Exchange a method of one instance, and put it back.
+
+    Args:
+        owner: The instance; its class stays as it is.
+        name: The method.
+        replace: Makes the new method from the one that was found.
+    """
+    method = getattr(owner, name)
+    found = vars(owner).get(name)
+    setattr(owner, name, functools.wraps(method)(replace(method)))
+    try:
+        yield
+    finally:
+        if found is None:
+            vars(owner).pop(name, None)
+        else:
+            setattr(owner, name, found)

@@ -1,0 +1,246 @@
+"""Best of N: several images of one prompt, ranked, each of which can be made again from its seed alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+from torch import Tensor
+
+from unisim_metrics.functional.unisim import ModelLike, as_model
+from unisim_metrics.prompts import Prompts
+from unisim_metrics.signature import signature
+from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities, resolve_task
+
+from .pruning import Pruned, Pruner, check_pruning
+from .sampling import check_call, seeded
+
+_RESERVED = {
+    "generator": "each candidate has its own, pass `seed`",
+    "latents": "each candidate has its own, drawn from its seed",
+    "num_images_per_prompt": "pass the number of candidates as `n`, and how many to make at a time as `batch_size`",
+    "return_dict": "the result is a `BestOfN`",
+}
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """Candidates, the best first; a tie counts for the earlier seed.
+
+    Attributes:
+        images: As the pipeline makes them: PIL images, or a tensor `[N, 3, H, W]` with `output_type="pt"`.
+        scores: Their scores, float32 `[N]` on the CPU.
+        seeds: Their seeds; `pipe(prompt, generator=torch.Generator().manual_seed(seed))` makes one again.
+        signature: What makes the scores: model and weights, task, prompts, preprocessing, version.
+        pruned: The candidates that were dropped on the way, in the order in which they were.
+    """
+
+    images: Any
+    scores: Tensor
+    seeds: list[int]
+    signature: str
+    pruned: list[Pruned]
+
+    @property
+    def best(self) -> Any:
+        """The best image."""
+        return self.images[0]
+
+
+def best_of_n(
+    pipe: DiffusionPipeline,
+    prompt: str | None = None,
+    n: int = 4,
+    *,
+    reference: Any = None,
+    model_name_or_path: ModelLike = "unisim-mini",
+    task: Task | None = None,
+    method: Method = "naive",
+    prompts: Prompts | None = None,
+    seed: int | Sequence[int] = 0,
+    batch_size: int = 1,
+    prune: Mapping[int, int] | None = None,
+    **pipe_kwargs: Any,
+) -> BestOfN:
+    """Make N images of a prompt and rank them (N-alternative forced choice; Section 3.1 of arXiv 2412.10594).
+
+    The images are ranked by their closeness to `reference`: the prompt, another text, or an image; for quality
+    and attributes (`task="quality"`) by that alone. Any model serves, encoder or generative.
+
+    With the default `batch_size` every image is, bit for bit, what the pipeline makes of its seed alone, also
+    with `prune`. Larger batches are faster on an accelerator; there the last bits of an image depend on the size
+    of its batch, as with any call of the pipeline.
+
+    Args:
+        pipe: The pipeline.
+        prompt: The prompt; None if embeddings are passed instead.
+        n: How many candidates.
+        reference: What they are ranked by; the prompt if None.
+        model_name_or_path: What `load_model` takes. What is loaded by name goes to the pipeline's device.
+        task: The task; inferred if None.
+        method: How quality and attributes are scored.
+        prompts: Texts other than the default ones for quality and attributes.
+        seed: The first of n consecutive seeds, or n seeds. Noise is drawn on the CPU, alike for every device.
+        batch_size: How many candidates pass the denoiser at a time.
+        prune: How many candidates to keep after which step (steps count from 0): `{9: 4, 19: 2}` keeps the four
+            with the best previews after the tenth step, and two of them after the twentieth.
+        pipe_kwargs: What else the pipeline is called with.
+
+    Returns:
+        The candidates that were made to the end, the best first.
+
+    Raises:
+        TypeError: If `pipe` is no pipeline of diffusers, does not take one of `pipe_kwargs`, or the reference is
+            neither image nor text.
+        ValueError: If an argument is out of its range, the reference does not fit the task, or the pipeline or
+            its scheduler does not allow to drop candidates. All of it is found before the first step.
+
+    Example:
+        ```python
+        result = best_of_n(pipe, "a red fox in the snow", n=8)
+        result.best.save("fox.png")
+        pipe("a red fox in the snow", generator=torch.Generator().manual_seed(result.seeds[0]))  # the same
+        ```
+    """
+    seeds = _seeds(seed, n)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"Argument `batch_size` must be an integer of at least 1, but got {batch_size!r}.")
+    if prompt is not None and not isinstance(prompt, str):
+        raise ValueError(
+            f"Argument `prompt` must be one text, but got {prompt!r}: rank one prompt at a time."
+        )
+    together = prune is not None or batch_size > 1
+    reserved = dict(_RESERVED)
+    if prune is not None:
+        reserved["callback_on_step_end"] = "with `prune` the callback is that which drops candidates"
+        reserved["callback_on_step_end_tensor_inputs"] = reserved["callback_on_step_end"]
+    needed = ("generator", "num_images_per_prompt") if together else ("generator",)
+    check_call(pipe, needed, reserved, pipe_kwargs)
+    if pipe_kwargs.get("output_type", "pil") not in ("pil", "pt"):
+        raise ValueError(
+            f"Argument `output_type` must be one of ('pil', 'pt'), but got {pipe_kwargs['output_type']!r}."
+        )
+    if prune is not None:
+        check_pruning(pipe, prune, n, pipe_kwargs)
+    judge = _Judge(model_name_or_path, prompt, reference, task, method, prompts, pipe._execution_device)
+
+    given = pipe_kwargs if prompt is None else {"prompt": prompt, **pipe_kwargs}
+    dropped: list[Pruned] = []
+    if prune is not None:
+        with Pruner(pipe, prune, seeds, judge.scores, batch_size) as pruner:
+            batches = [
+                pipe(
+                    **_repeated(given, n),
+                    generator=pruner.generators,
+                    callback_on_step_end=pruner,
+                    callback_on_step_end_tensor_inputs=pruner.tensor_inputs,
+                ).images
+            ]
+        seeds, dropped = pruner.seeds, pruner.dropped
+    elif batch_size == 1:
+        batches = [pipe(**given, generator=seeded(one)).images for one in seeds]
+    else:
+        parts = [seeds[start : start + batch_size] for start in range(0, n, batch_size)]
+        batches = [
+            pipe(**_repeated(given, len(part)), generator=[seeded(one) for one in part]).images
+            for part in parts
+        ]
+    images = (
+        torch.cat(batches)
+        if isinstance(batches[0], Tensor)
+        else [image for batch in batches for image in batch]
+    )
+    scores = judge.scores(images)
+    order = scores.argsort(descending=True, stable=True)
+    return BestOfN(
+        images=images[order.to(images.device)]
+        if isinstance(images, Tensor)
+        else [images[place] for place in order],
+        scores=scores[order],
+        seeds=[seeds[place] for place in order],
+        signature=judge.signature,
+        pruned=dropped,
+    )
+
+
+class _Judge:
+    """Scores candidates against one reference, all in one choice."""
+
+    def __init__(
+        self,
+        model_name_or_path: ModelLike,
+        prompt: str | None,
+        reference: Any,
+        task: Task | None,
+        method: Method,
+        prompts: Prompts | None,
+        device: torch.device,
+    ) -> None:
+        check_task(task)
+        if isinstance(reference, list | tuple):
+            raise ValueError(
+                f"Argument `reference` must be one image or text, but got a {type(reference).__name__}."
+            )
+        if reference is None and (task is None or modalities(task)[1] is not None):
+            if prompt is None:
+                raise ValueError("Argument `reference` or `task` must be given where there is no `prompt`.")
+            reference = prompt
+        picture = Image.new("RGB", (32, 32))
+        self.task = resolve_task(task, picture, reference, names=("images", "reference"))
+        if self.task == "odd-one-out":
+            raise ValueError(
+                "Argument `task` must not be 'odd-one-out', which takes no more than three images."
+            )
+        self.method = check_method(method)
+        self.prompts = prompts
+        self.references = None if reference is None else [reference]
+        self.model = as_model(model_name_or_path)
+        if isinstance(model_name_or_path, str | os.PathLike):
+            self.model.to(device)
+        self.signature = signature(self.model, self.task, self.method, self.prompts)
+        # What does not fit is to be found now, not when all the images are made.
+        self.scores([picture, picture])
+
+    @torch.no_grad()
+    def scores(self, images: Any) -> Tensor:
+        """Scores `[N]` of a tensor of N images or a list of them, float32 on the CPU."""
+        if len(images) == 1:
+            # A choice needs two; the other one changes nothing for an encoder, and the rank of one is the first.
+            images = torch.cat([images, images]) if isinstance(images, Tensor) else [*images, *images]
+            return self.scores(images)[:1]
+        groups = images.unsqueeze(0) if isinstance(images, Tensor) else [images]
+        scores = self.model.compare(self.references, groups, self.task, self.method, self.prompts)[0]
+        if not bool(scores.isfinite().all()):
+            raise ValueError(
+                f"Model {self.model.name!r} gave scores that are not finite: load it with `dtype=torch.float32`."
+            )
+        return scores.float().cpu()
+
+
+def _seeds(seed: int | Sequence[int], n: int) -> list[int]:
+    if not isinstance(n, int) or n < 2:
+        raise ValueError(f"Argument `n` must be an integer of at least 2, but got {n!r}.")
+    if isinstance(seed, int):
+        return list(range(seed, seed + n))
+    seeds = list(seed)
+    if len(seeds) != n or len(set(seeds)) != n:
+        raise ValueError(f"Argument `seed` must be an integer or {n} different ones, but got {seeds}.")
+    return seeds
+
+
+def _repeated(arguments: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """Arguments for `count` images of one prompt."""
+    if "prompt" in arguments:
+        return {**arguments, "num_images_per_prompt": count}
+    # Some pipelines repeat embeddings that they get, others do not; none repeats where there is one for each image.
+    repeated = {
+        name: value.repeat_interleave(count, dim=0)
+        for name, value in arguments.items()
+        if isinstance(value, Tensor) and "prompt" in name
+    }
+    return {**arguments, **repeated}

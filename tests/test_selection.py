@@ -1,0 +1,482 @@
+"""Best of N: images that can be made again alone, their ranking, and candidates dropped on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import write_tokenizer
+from diffusers import DDPMPipeline, EulerDiscreteScheduler, UNet2DModel
+from diffusion import Tiny, scheduler, steps_taken
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from unisim_metrics import UniSimScore
+from unisim_metrics.functional import unisim_score
+from unisim_metrics.integrations.diffusers import best_of_n
+from unisim_metrics.integrations.diffusers.latents import LatentDecoder
+from unisim_metrics.integrations.diffusers.previews import StepRecorder
+from unisim_metrics.models import EncoderModel
+
+TEXT = "a photo of a dog"
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def alone(tiny: Tiny, seed: int, **arguments: Any) -> Any:
+    """The image that the pipeline makes of a seed, without any help."""
+    return tiny.pipe(**{**tiny.arguments, **arguments}, generator=seeded(seed)).images[0]
+
+
+def with_text_encoder(directory: Path) -> Tiny:
+    """Stable Diffusion that reads prompts, by a random text encoder."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    tiny = Tiny("sd", images=1)
+    size = write_tokenizer(directory)
+    config = CLIPTextConfig(
+        vocab_size=size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        bos_token_id=size - 2,
+        eos_token_id=size - 1,
+    )
+    tiny.pipe.register_modules(
+        text_encoder=CLIPTextModel(config).eval(), tokenizer=CLIPTokenizer.from_pretrained(directory)
+    )
+    tiny.arguments = {
+        name: value for name, value in tiny.arguments.items() if not name.endswith("prompt_embeds")
+    }
+    return tiny
+
+
+class Chooser:
+    """A model that, like a generative one, embeds nothing and answers with probabilities over a group: by redness."""
+
+    name = "chooser"
+    device = torch.device("cpu")
+    input_tag = "any"
+
+    def weights_hash(self) -> str:
+        return 64 * "0"
+
+    def to(self, device: torch.device | str) -> Chooser:
+        return self
+
+    def embed_images(self, images: Any) -> Tensor:
+        raise NotImplementedError
+
+    def embed_texts(self, texts: Any) -> Tensor:
+        raise NotImplementedError
+
+    def compare(self, references: Any, alternatives: Any, *settings: Any) -> Tensor:
+        return torch.stack(
+            [torch.stack([redness(image) for image in group]).softmax(0) for group in alternatives]
+        )
+
+
+def redness(image: Any) -> Tensor:
+    if isinstance(image, Image.Image):
+        red, green, _ = (torch.tensor(list(band.getdata())).float().mean() / 255 for band in image.split())
+        return red - green
+    return image[0].mean() - image[1].mean()
+
+
+class TestImages:
+    @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux", "sd-img2img"])
+    def test_every_image_can_be_made_alone_bit_for_bit(self, name: str, tiny_model: EncoderModel) -> None:
+        tiny = Tiny(name, steps=3, images=1)
+        result = best_of_n(
+            tiny.pipe, n=3, seed=5, reference=TEXT, model_name_or_path=tiny_model, **tiny.arguments
+        )
+        assert sorted(result.seeds) == [5, 6, 7]
+        for image, seed in zip(result.images, result.seeds, strict=True):
+            assert torch.equal(image, alone(tiny, seed))
+        assert not torch.equal(result.images[0], result.images[1])
+
+    @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux"])
+    def test_larger_batches_give_the_same_images_but_for_rounding(
+        self, name: str, tiny_model: EncoderModel
+    ) -> None:
+        tiny = Tiny(name, steps=2, images=1)
+        arguments = {"reference": TEXT, "model_name_or_path": tiny_model, **tiny.arguments}
+        result = best_of_n(tiny.pipe, n=3, batch_size=2, **arguments)
+        for image, seed in zip(result.images, result.seeds, strict=True):
+            torch.testing.assert_close(image, alone(tiny, seed), atol=1e-4, rtol=0)
+
+    def test_pil_images(self, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", steps=2, images=1, output_type="pil")
+        result = best_of_n(tiny.pipe, n=2, reference=TEXT, model_name_or_path=tiny_model, **tiny.arguments)
+        assert result.best is result.images[0]
+        assert result.best.tobytes() == alone(tiny, result.seeds[0]).tobytes()
+
+    @pytest.mark.parametrize("settings", [{}, {"batch_size": 3}, {"prune": {1: 1}}])
+    def test_prompts(self, settings: dict[str, Any], tmp_path: Path, tiny_model: EncoderModel) -> None:
+        tiny = with_text_encoder(tmp_path)
+        result = best_of_n(
+            tiny.pipe,
+            TEXT,
+            3,
+            negative_prompt="a dark image",
+            model_name_or_path=tiny_model,
+            **settings,
+            **tiny.arguments,
+        )
+        for image, seed in zip(result.images, result.seeds, strict=True):
+            expected = alone(tiny, seed, prompt=TEXT, negative_prompt="a dark image")
+            if "batch_size" in settings:
+                torch.testing.assert_close(image, expected, atol=1e-4, rtol=0)
+            else:
+                assert torch.equal(image, expected)
+        scores = unisim_score(result.images, [TEXT] * len(result.images), tiny_model, reduction="none")
+        torch.testing.assert_close(result.scores, scores)
+
+
+class TestRanking:
+    def test_scores_are_those_of_the_metric(self, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", steps=2, images=1)
+        result = best_of_n(tiny.pipe, n=4, reference=TEXT, model_name_or_path=tiny_model, **tiny.arguments)
+        metric = UniSimScore(tiny_model, reduction="none")
+        scores = metric(torch.stack([alone(tiny, seed) for seed in result.seeds]), [TEXT] * 4)
+        torch.testing.assert_close(result.scores, scores)
+        assert result.scores.tolist() == sorted(result.scores.tolist(), reverse=True)
+        assert result.signature == metric.signature
+        assert result.pruned == []
+
+    def test_a_reference_image(self, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", steps=2, images=1)
+        target = alone(tiny, 11)
+        result = best_of_n(
+            tiny.pipe,
+            n=3,
+            seed=[3, 11, 8],
+            reference=to_pil_image(target),
+            model_name_or_path=tiny_model,
+            **tiny.arguments,
+        )
+        assert result.seeds[0] == 11
+        assert result.scores[0] > 0.999
+        assert "image-image" in result.signature
+
+    def test_quality_and_attributes_need_no_reference(self, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", steps=2, images=1)
+        result = best_of_n(
+            tiny.pipe,
+            n=3,
+            task="brightness",
+            method="clip-iqa",
+            model_name_or_path=tiny_model,
+            **tiny.arguments,
+        )
+        metric = UniSimScore(tiny_model, "brightness", "clip-iqa", reduction="none")
+        torch.testing.assert_close(result.scores, metric(result.images))
+        assert result.signature == metric.signature
+
+    @pytest.mark.parametrize("prune", [None, {1: 2}])
+    def test_a_model_that_only_compares(self, prune: dict[int, int] | None) -> None:
+        tiny = Tiny("sd", steps=3, images=1)
+        result = best_of_n(
+            tiny.pipe, n=4, reference=TEXT, model_name_or_path=Chooser(), prune=prune, **tiny.arguments
+        )
+        reds = torch.stack([redness(image) for image in result.images])
+        torch.testing.assert_close(result.scores, reds.softmax(0))
+        assert reds.tolist() == sorted(reds.tolist(), reverse=True)
+        assert "chooser" in result.signature
+
+    @pytest.mark.parametrize("prune", [None, {0: 2}])
+    def test_ties_go_to_the_earlier_seed(self, prune: dict[int, int] | None) -> None:
+        class Indifferent(Chooser):
+            def compare(self, references: Any, alternatives: Any, *settings: Any) -> Tensor:
+                return torch.full((1, len(alternatives[0])), 0.5)
+
+        tiny = Tiny("sd", steps=2, images=1)
+        result = best_of_n(
+            tiny.pipe,
+            n=3,
+            seed=[9, 2, 4],
+            reference=TEXT,
+            model_name_or_path=Indifferent(),
+            prune=prune,
+            **tiny.arguments,
+        )
+        assert result.seeds == ([9, 2, 4] if prune is None else [9, 2])
+
+    def test_scores_that_are_not_finite(self) -> None:
+        class Overflowing(Chooser):
+            def compare(self, references: Any, alternatives: Any, *settings: Any) -> Tensor:
+                return torch.full((1, len(alternatives[0])), torch.nan)
+
+        tiny = Tiny("sd", images=1)
+        with pytest.raises(ValueError, match="'chooser' gave scores that are not finite"):
+            best_of_n(tiny.pipe, reference=TEXT, model_name_or_path=Overflowing(), **tiny.arguments)
+
+
+class TestPruning:
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("sd", "DDIMScheduler"),
+            ("sd", "DDPMScheduler"),
+            ("sd", "EulerAncestralDiscreteScheduler"),
+            ("sd", "LCMScheduler"),
+            ("sd", "TCDScheduler"),
+            ("sdxl", "EulerDiscreteScheduler"),
+            ("sd3", None),
+            ("sd-img2img", "DDPMScheduler"),
+            ("sdxl-img2img", "EulerAncestralDiscreteScheduler"),
+        ],
+    )
+    def test_survivors_are_those_of_a_whole_run_bit_for_bit(
+        self, name: str, kind: str | None, tiny_model: EncoderModel
+    ) -> None:
+        tiny = Tiny(name, steps=4, images=1)  # of which image-to-image takes three
+        if kind is not None:
+            tiny.pipe.scheduler = scheduler(kind)
+        alone(tiny, 0)
+        before = tiny.state()
+        result = best_of_n(
+            tiny.pipe,
+            n=4,
+            seed=20,
+            reference=TEXT,
+            model_name_or_path=tiny_model,
+            prune={0: 3, 1: 2},
+            **tiny.arguments,
+        )
+        assert tiny.state() == before
+        assert len(result.images) == 2
+        assert [dropped.step for dropped in result.pruned] == [0, 1]
+        assert sorted(result.seeds + [dropped.seed for dropped in result.pruned]) == [20, 21, 22, 23]
+        for image, seed in zip(result.images, result.seeds, strict=True):
+            assert torch.equal(image, alone(tiny, seed))
+
+    def test_offloaded_models(self, tiny_model: EncoderModel) -> None:
+        """Offloading sets the models' `forward` anew at the end of every call."""
+        tiny = Tiny("sd", steps=3, images=1)
+        image = alone(tiny, 1)
+        tiny.pipe.enable_model_cpu_offload(device="cpu")
+        result = best_of_n(
+            tiny.pipe, n=3, reference=TEXT, model_name_or_path=tiny_model, prune={0: 1}, **tiny.arguments
+        )
+        assert torch.equal(result.best, alone(tiny, result.seeds[0]))
+        assert torch.equal(alone(tiny, 1), image)
+        tiny.pipe.remove_all_hooks()
+        assert torch.equal(alone(tiny, 1), image)
+
+    def test_the_worst_previews_are_dropped(self, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", steps=4, images=1)
+        result = best_of_n(
+            tiny.pipe, n=4, reference=TEXT, model_name_or_path=tiny_model, prune={1: 1}, **tiny.arguments
+        )
+        decoder, scores = LatentDecoder(tiny.pipe), {}
+        for seed in range(4):
+            with StepRecorder(tiny.pipe) as recorder:
+
+                def preview(
+                    pipe: Any, index: int, timestep: Any, tensors: dict[str, Any], seed: int = seed
+                ) -> Any:
+                    if index == 1 and recorder.last is not None:
+                        picture = decoder.decode(recorder.last.x0()).clamp(0, 1)
+                        scores[seed] = float(unisim_score(picture, TEXT, tiny_model))
+                    return tensors
+
+                alone(tiny, seed, callback_on_step_end=preview)
+        assert result.seeds == [max(scores, key=lambda seed: scores[seed])]
+        assert [(step, score) for _, step, score in result.pruned] == [
+            (1, pytest.approx(score, abs=1e-5)) for score in sorted(scores.values(), reverse=True)[1:]
+        ]
+        assert [scores[seed] for seed, *_ in result.pruned] == sorted(scores.values(), reverse=True)[1:]
+
+    @pytest.mark.parametrize("batch_size", [1, 2, 4])
+    def test_the_dropped_cost_no_more_passes(self, batch_size: int, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", steps=5, images=1)
+        rows: list[int] = []
+        tiny.pipe.unet.conv_in.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+        best_of_n(
+            tiny.pipe,
+            n=4,
+            reference=TEXT,
+            model_name_or_path=tiny_model,
+            batch_size=batch_size,
+            prune={1: 2, 2: 1},
+            **tiny.arguments,
+        )
+        # Two rows a candidate, for classifier-free guidance: four candidates twice, two once, one twice.
+        assert sum(rows) == 2 * (4 * 2 + 2 + 2)
+        assert max(rows) == 2 * batch_size
+
+    def test_the_last_step_cannot_drop(self, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", steps=4, images=1)
+        with pytest.raises(ValueError, match=r"`prune` must name steps before the last one, 3, but got 3"):
+            best_of_n(
+                tiny.pipe, n=3, reference=TEXT, model_name_or_path=tiny_model, prune={3: 1}, **tiny.arguments
+            )
+
+    def test_the_pipeline_is_left_as_it_was_after_an_error(self, tiny_model: EncoderModel) -> None:
+        class Failing(Chooser):
+            def compare(self, references: Any, alternatives: Any, *settings: Any) -> Tensor:
+                if isinstance(alternatives, Tensor):
+                    raise RuntimeError("out of memory")
+                return super().compare(references, alternatives, *settings)
+
+        tiny = Tiny("sd", images=1)
+        image, before = alone(tiny, 0), tiny.state()
+        with pytest.raises(RuntimeError, match="out of memory"):
+            best_of_n(
+                tiny.pipe, n=3, reference=TEXT, model_name_or_path=Failing(), prune={1: 1}, **tiny.arguments
+            )
+        assert tiny.state() == before
+        assert "forward" not in vars(tiny.denoiser)
+        assert "decode" not in vars(tiny.pipe.vae)
+        assert torch.equal(alone(tiny, 0), image)
+
+
+class TestWrongUse:
+    @pytest.mark.parametrize(
+        ("name", "arguments", "message"),
+        [
+            ("sd", {"n": 1}, "`n` must be an integer of at least 2, but got 1"),
+            (
+                "sd",
+                {"n": 3, "seed": [1, 2]},
+                r"`seed` must be an integer or 3 different ones, but got \[1, 2\]",
+            ),
+            ("sd", {"n": 2, "seed": [1, 1]}, "`seed` must be an integer or 2 different ones"),
+            ("sd", {"batch_size": 0}, "`batch_size` must be an integer of at least 1, but got 0"),
+            ("sd", {"prompt": ["a", "b"]}, r"`prompt` must be one text, but got \['a', 'b'\]"),
+            ("sd", {"reference": None}, "`reference` or `task` must be given where there is no `prompt`"),
+            ("sd", {"reference": ["a", "b"]}, "`reference` must be one image or text, but got a list"),
+            ("sd", {"task": "odd-one-out"}, "`images` and `reference` must be images alone"),
+            ("sd", {"task": "caption"}, "must be texts and images for task 'caption'"),
+            ("sd", {"task": "beauty"}, "`task` must be one of"),
+            ("sd", {"method": "clip-iqa2"}, "`method` must be one of"),
+            ("sd", {"generator": seeded(0)}, "`generator` must not be given: .*`seed`"),
+            ("sd", {"num_images_per_prompt": 2}, "`num_images_per_prompt` must not be given: .*`n`"),
+            ("sd", {"latents": torch.zeros(1)}, "`latents` must not be given"),
+            (
+                "sd",
+                {"output_type": "latent"},
+                r"`output_type` must be one of \('pil', 'pt'\), but got 'latent'",
+            ),
+            ("sd", {"reference": Path("missing.png")}, "missing.png"),
+            ("flux", {"prune": {1: 2}}, "`prune` must be None for FluxPipeline"),
+            ("sd-inpaint", {"prune": {1: 2}}, "`prune` must be None for StableDiffusionInpaintPipeline"),
+            ("sd3-img2img", {"prune": {1: 2}}, "`prune` must be None for StableDiffusion3Img2ImgPipeline"),
+            ("sd", {"prune": {}}, "`prune` must map rising steps to falling numbers"),
+            ("sd", {"prune": {2: 2, 1: 1}}, "`prune` must map rising steps to falling numbers"),
+            ("sd", {"prune": {1: 2, 2: 2}}, "`prune` must map rising steps to falling numbers"),
+            ("sd", {"prune": {1: 4}}, "from fewer than 4 to 1 or more"),
+            ("sd", {"prune": {1: 0}}, "from fewer than 4 to 1 or more"),
+            ("sd", {"prune": {1: 2}, "ip_adapter_image_embeds": [0]}, "None with `ip_adapter_image_embeds`"),
+            ("sd3", {"prune": {1: 2}, "skip_guidance_layers": [0]}, "None with `skip_guidance_layers`"),
+            (
+                "sd",
+                {"prune": {1: 2}, "callback_on_step_end": print},
+                "`callback_on_step_end` must not be given",
+            ),
+        ],
+    )
+    def test_is_refused_before_the_first_step(
+        self, name: str, arguments: dict[str, Any], message: str, tiny_model: EncoderModel
+    ) -> None:
+        tiny = Tiny(name, images=1)
+        calls, before = steps_taken(tiny.pipe), tiny.state()
+        with pytest.raises((ValueError, OSError), match=message):
+            best_of_n(
+                tiny.pipe,
+                **{"reference": TEXT, "model_name_or_path": tiny_model, **tiny.arguments, **arguments},
+            )
+        assert calls == []
+        assert tiny.state() == before
+
+    @pytest.mark.parametrize(
+        "kind",
+        ["PNDMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "HeunDiscreteScheduler"],
+    )
+    def test_pruning_with_a_scheduler_that_remembers(self, kind: str, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", images=1)
+        tiny.pipe.scheduler = scheduler(kind)
+        calls = steps_taken(tiny.pipe)
+        with pytest.raises(ValueError, match=rf"None for {kind}.*DDIMScheduler\.from_config"):
+            best_of_n(
+                tiny.pipe, reference=TEXT, model_name_or_path=tiny_model, prune={1: 2}, **tiny.arguments
+            )
+        assert calls == []
+        # The way out that the message names, and the one of leaving `prune` out.
+        assert (
+            len(
+                best_of_n(
+                    tiny.pipe, reference=TEXT, model_name_or_path=tiny_model, n=2, **tiny.arguments
+                ).images
+            )
+            == 2
+        )
+        tiny.pipe.scheduler = EulerDiscreteScheduler.from_config(tiny.pipe.scheduler.config)
+        best_of_n(
+            tiny.pipe, reference=TEXT, model_name_or_path=tiny_model, n=2, prune={1: 1}, **tiny.arguments
+        )
+
+    def test_guidance_distilled_denoiser(self, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", images=1)
+        tiny.pipe.unet.register_to_config(time_cond_proj_dim=8)
+        with pytest.raises(ValueError, match=r"`prune` must be None .* guidance-distilled denoiser"):
+            best_of_n(
+                tiny.pipe, reference=TEXT, model_name_or_path=tiny_model, prune={1: 2}, **tiny.arguments
+            )
+
+    def test_no_pipeline(self) -> None:
+        with pytest.raises(TypeError, match=r"`pipe` must be a `DiffusionPipeline`, but got builtins\.str"):
+            best_of_n("stable-diffusion", TEXT)  # type: ignore[arg-type]
+
+    def test_unknown_argument(self, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", images=1)
+        with pytest.raises(
+            TypeError, match="`guidance` is taken neither here nor by StableDiffusionPipeline"
+        ):
+            best_of_n(tiny.pipe, TEXT, model_name_or_path=tiny_model, guidance=3.0)
+
+    def test_video_pipeline(self) -> None:
+        from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
+
+        from unisim_metrics.integrations.diffusers.tiny import tiny_vae
+
+        unet = UNet3DConditionModel(
+            block_out_channels=(8, 8),
+            layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+            up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+            cross_attention_dim=8,
+            attention_head_dim=4,
+            norm_num_groups=2,
+        )
+        pipe = TextToVideoSDPipeline(
+            vae=tiny_vae(), text_encoder=None, tokenizer=None, unet=unet, scheduler=scheduler("DDIMScheduler")
+        )
+        with pytest.raises(
+            ValueError, match="must be a pipeline for images, but TextToVideoSDPipeline makes videos"
+        ):
+            best_of_n(pipe, TEXT)
+
+    def test_a_pipeline_in_pixels_without_an_autoencoder(self, tiny_model: EncoderModel) -> None:
+        unet = UNet2DModel(
+            sample_size=16,
+            block_out_channels=(8, 8),
+            layers_per_block=1,
+            norm_num_groups=2,
+            down_block_types=("DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D"),
+        )
+        pipe = DDPMPipeline(unet.eval(), scheduler("DDPMScheduler"))
+        pipe.set_progress_bar_config(disable=True)
+        result = best_of_n(pipe, n=2, task="quality", model_name_or_path=tiny_model, num_inference_steps=2)
+        again = pipe(generator=seeded(result.seeds[1]), num_inference_steps=2).images[0]
+        assert result.images[1].tobytes() == again.tobytes()
+        with pytest.raises(ValueError, match="`pipe` must be a pipeline that takes `num_images_per_prompt`"):
+            best_of_n(pipe, n=3, task="quality", model_name_or_path=tiny_model, prune={0: 1})
