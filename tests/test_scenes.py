@@ -195,7 +195,8 @@ class TestTraining:
         with pytest.raises(ValueError, match="another recipe"):
             train(run, replace(TINY, seed=1))
 
-    def test_a_killed_run_goes_on_as_if_it_had_not_been(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("schedule", ["cosine", "constant_with_warmup"])
+    def test_a_killed_run_goes_on_as_if_it_had_not_been(self, tmp_path: Path, schedule: Any) -> None:
         def module() -> torch.nn.Linear:
             torch.manual_seed(0)
             return torch.nn.Linear(3, 2)
@@ -215,7 +216,7 @@ class TestTraining:
 
             return of_batch
 
-        descent = Descent(steps=7, batch=4, learning_rate=0.1, warmup=2, save_every=3)
+        descent = Descent(steps=7, batch=4, learning_rate=0.1, schedule=schedule, warmup=2, save_every=3)
         whole, halved, resumed = module(), module(), module()
         descend(whole, loss(whole), descent, 0, tmp_path / "whole.pt")
         with pytest.raises(Killed):
@@ -223,6 +224,31 @@ class TestTraining:
         descend(resumed, loss(resumed), descent, 0, tmp_path / "halved.pt")
         assert torch.equal(whole.weight, resumed.weight) and torch.equal(whole.bias, resumed.bias)
         assert not torch.equal(whole.weight, module().weight)
+
+    @pytest.mark.parametrize(
+        ("schedule", "rates"),
+        [
+            ("constant_with_warmup", [0, 1 / 4, 2 / 4, 3 / 4, 1, 1, 1, 1]),
+            ("cosine", [0, 1 / 4, 2 / 4, 3 / 4] + [(1 + np.cos(np.pi * step / 4)) / 2 for step in range(4)]),
+        ],
+    )
+    def test_the_learning_rate_follows_its_schedule(
+        self, tmp_path: Path, schedule: Any, rates: list[float]
+    ) -> None:
+        module = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.ones_(module.weight)
+        seen: list[float] = []
+
+        def loss(generator: torch.Generator) -> torch.Tensor:
+            seen.append(module.weight.item())
+            value: torch.Tensor = module.weight.sum()
+            return value
+
+        descent = Descent(steps=8, batch=1, learning_rate=1e-3, schedule=schedule, warmup=4)
+        descend(module, loss, descent, 0, tmp_path / "run.pt")
+        # The gradient stays the same: Adam goes by the learning rate, and weights decay by 1 % of it.
+        for (before, after), rate in zip(pairwise(seen), rates[:-1], strict=True):
+            assert before * (1 - 1e-2 * 1e-3 * rate) - after == pytest.approx(1e-3 * rate, abs=1e-6)
 
 
 class TestMeasuring:

@@ -38,7 +38,12 @@ def descend(
     """
     weights = list(module.parameters())
     optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-2)
-    scheduler = get_scheduler(settings.schedule, optimizer, settings.warmup, settings.steps)
+    scheduler = get_scheduler(
+        settings.schedule,
+        optimizer,
+        num_warmup_steps=settings.warmup,
+        num_training_steps=settings.steps,
+    )
     average = EMAModel(weights, decay=settings.ema, use_ema_warmup=True, power=0.75)
     parts: dict[str, Any] = {
         "module": module, "optimizer": optimizer, "scheduler": scheduler, "average": average

@@ -13,10 +13,9 @@ class Descent:
     Attributes:
         steps: How many.
         batch: Scenes a step.
-        learning_rate: After the warm-up.
-        schedule: What becomes of it then, by diffusers' name: with a constant one a shorter run is the beginning
-            of a longer one.
-        warmup: Steps of it.
+        learning_rate: At the end of the warm-up.
+        schedule: What becomes of it then, by diffusers' name.
+        warmup: Steps in which it rises from zero in a straight line; it may be all of them.
         ema: Decay of the averaged weights, which are the result.
         save_every: Steps between checkpoints.
     """
@@ -50,7 +49,9 @@ class Autoencoder:
     descent: Descent = field(
         default_factory=lambda: Descent(steps=1500, batch=8, learning_rate=3e-3, schedule="cosine")
     )
-    sharpening: Descent = field(default_factory=lambda: Descent(steps=4000, batch=8, learning_rate=1.5e-3))
+    sharpening: Descent = field(
+        default_factory=lambda: Descent(steps=4000, batch=8, learning_rate=1.5e-3, warmup=4000)
+    )
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ class Denoiser:
     norm_num_groups: int = 8
     unconditional: float = 0.12
     snr_limit: float = 5.0
-    descent: Descent = field(default_factory=lambda: Descent(steps=3000, batch=32, learning_rate=8e-4))
+    descent: Descent = field(
+        default_factory=lambda: Descent(steps=3000, batch=32, learning_rate=8e-4, warmup=3000)
+    )
 
 
 @dataclass(frozen=True)

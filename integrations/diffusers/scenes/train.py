@@ -2,7 +2,7 @@
 
     python -m unisim_metrics.integrations.diffusers.scenes.train --out scenes
 
-Some forty minutes on one core, without a download. What is interrupted goes on where it was.
+About half an hour on one core, without a download. What is interrupted goes on where it was.
 """
 
 from __future__ import annotations
