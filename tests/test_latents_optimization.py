@@ -232,6 +232,7 @@ class Chooser:
     """A model that, like a generative one, embeds nothing."""
 
     name = "chooser"
+    embeds = False
     device = torch.device("cpu")
     input_tag = "any"
 

@@ -38,6 +38,7 @@ class Means:
     """A model that embeds nothing and prefers the brighter images of a group; it writes down what it is asked."""
 
     name = "means"
+    embeds = False
     device = torch.device("cpu")
     input_tag = "any"
 

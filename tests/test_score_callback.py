@@ -39,6 +39,7 @@ class Generative:
     """A model that answers by the letters of options, as LLaVA does: it embeds nothing."""
 
     name = "tiny-llava"
+    embeds = False
     device = torch.device("cpu")
     input_tag = "32-bicubic"
 

@@ -61,6 +61,7 @@ class Chooser:
     """A model that, like a generative one, embeds nothing and answers with probabilities over a group: by redness."""
 
     name = "chooser"
+    embeds = False
     device = torch.device("cpu")
     input_tag = "any"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unisim_metrics.cli import convert, demo, evaluate_module, models, publish, rank, score, train
+from unisim_metrics.cli import bench, convert, demo, evaluate_module, models, publish, rank, score, train
 from unisim_metrics.cli.output import print_error
 from unisim_metrics.errors import UniSimError
 from unisim_metrics.version import __version__
@@ -69,6 +69,7 @@ app.command("train")(train.train)
 app.command("publish")(publish.publish)
 app.command("install-evaluate")(evaluate_module.install_evaluate)
 app.command("publish-evaluate")(evaluate_module.publish_evaluate)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ class FileModel:
         self.model = model
         self.batch_size = batch_size
         self.name = model.name
+        self.embeds = model.embeds
         self.unreadable: dict[Path, str] = {}
         self._images: dict[Path, Tensor] = {}
         self._texts: dict[str, Tensor] = {}

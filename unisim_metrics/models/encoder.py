@@ -45,6 +45,8 @@ class EncoderModel(nn.Module):
         truncate: Whether texts longer than the context are cut (with one warning a process) or are an error.
     """
 
+    embeds = True
+
     def __init__(
         self, backbone: nn.Module, name: str, preprocessing: Preprocessing, truncate: bool = True
     ) -> None:

@@ -23,9 +23,11 @@ class PerceptualModel(Protocol):
 
     Attributes:
         name: What the signature calls the model: a registry name, a Hub id, the name of a directory or class.
+        embeds: Whether it answers from embeddings, which can be kept; a generative model only compares.
     """
 
     name: str
+    embeds: bool
 
     @property
     def device(self) -> torch.device:
