@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -120,3 +122,16 @@ def test_warning_is_given_once_a_process() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         UniSimScore(load_model("unisim-mini"))
+
+
+def test_configurations_name_no_place_of_the_machine_that_trained_them() -> None:
+    def texts(value: object) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, (dict, list)):
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from texts(item)
+
+    for name in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        content = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+        assert not [text for text in texts(content) if text.startswith("/") and len(text) > 1]

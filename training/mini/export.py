@@ -19,4 +19,5 @@ def export(source: Path, out: Path) -> None:
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     for part in (config, config["text_config"], config["vision_config"]):
         part["dtype"] = "float32"
+        part.pop("_name_or_path", None)  # of the machine that trained it
     (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
