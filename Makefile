@@ -22,8 +22,9 @@ export TOKENIZERS_PARALLELISM ?= false
 demo: $(VENV)/.with-demo
 	$(BIN)/unisim demo --output demo/demo.png
 
+# Two processes of one thread each: most tests are too small to gain from a second thread.
 test: $(VENV)/.with-dev
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_FLAGS)
 
 lint: $(VENV)/.with-dev
 	$(BIN)/ruff check .

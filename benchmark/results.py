@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import tempfile
+import uuid
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,20 +20,24 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
+from typing_extensions import Self
 
 __all__ = [
     "UNANSWERED",
     "Environment",
     "ModelMeta",
     "Outcome",
+    "Record",
     "RunRecord",
     "SetResult",
     "read_meta",
+    "read_record",
     "read_result",
     "read_results",
     "result_folder",
     "write_meta",
+    "write_record",
     "write_result",
 ]
 
@@ -168,6 +172,16 @@ class SetResult(Record):
     environment: Environment
     run: RunRecord
 
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        parts: list[tuple[str, NDArray[Any] | None]] = [("labels", self.labels)]
+        for outcome in self.outcomes:
+            parts += [("choices", outcome.choices), *(outcome.average_precision or {}).items()]
+        for name, values in parts:
+            if values is not None and len(values) != self.n:
+                raise ValueError(f"{name} of {self.n} samples were expected, got {len(values)}")
+        return self
+
     def outcome(self, method: str | None = None) -> Outcome:
         """Return the figures of a method.
 
@@ -210,12 +224,12 @@ def result_folder(results: Path, name: str, weights_hash: str) -> Path:
 
 def write_result(folder: Path, result: SetResult) -> Path:
     """Write the file of a set, whole or not at all, and return its path."""
-    return _write(folder / f"{result.dataset}.json", result)
+    return write_record(folder / f"{result.dataset}.json", result)
 
 
 def write_meta(folder: Path, meta: ModelMeta) -> Path:
     """Write the file that describes the model, whole or not at all, and return its path."""
-    return _write(folder / META_NAME, meta)
+    return write_record(folder / META_NAME, meta)
 
 
 def read_result(path: Path) -> SetResult:
@@ -224,7 +238,7 @@ def read_result(path: Path) -> SetResult:
     Raises:
         ValueError: If it is none. The message names file and field.
     """
-    return _read(path, SetResult)
+    return read_record(path, SetResult)
 
 
 def read_meta(folder: Path) -> ModelMeta:
@@ -233,7 +247,7 @@ def read_meta(folder: Path) -> ModelMeta:
     Raises:
         ValueError: If it is none. The message names file and field.
     """
-    return _read(folder / META_NAME, ModelMeta)
+    return read_record(folder / META_NAME, ModelMeta)
 
 
 def read_results(results: Path) -> Iterator[tuple[ModelMeta, dict[str, SetResult]]]:
@@ -244,21 +258,26 @@ def read_results(results: Path) -> Iterator[tuple[ModelMeta, dict[str, SetResult
         yield read_meta(meta.parent), {result.dataset: result for result in found}
 
 
-def _write(path: Path, record: Record) -> Path:
+def write_record(path: Path, record: Record) -> Path:
+    """Write a record, whole or not at all, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Renamed at the end: a reader, or a run that goes on after a kill, never sees half a file.
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(record.model_dump_json(indent=2, exclude_defaults=False) + "\n")
+        temporary.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
     return path
 
 
-def _read(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+    """Read a record of a kind.
+
+    Raises:
+        ValueError: If the file is none. The message names file and field.
+    """
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Candidate", "Item", "Sample", "Stream", "arrange", "hash_samples"]
+__all__ = ["Candidate", "Item", "Sample", "Stream", "arrange", "hash_samples", "relative_name"]
 
 Item = Path | str
 """A `Path` is an image file, a `str` is a text."""
@@ -107,6 +107,21 @@ def arrange(candidates: Sequence[Candidate], stream: Stream) -> list[Sample]:
     return samples
 
 
+def relative_name(image: Path, root: str | Path) -> str:
+    """Return the path of an image relative to the data root, with forward slashes.
+
+    Quicker than `Path.relative_to`: lists have some hundred thousand images.
+
+    Raises:
+        ValueError: If it does not lie under the root.
+    """
+    root = Path(root)
+    name, prefix = os.fspath(image), "" if root == Path() else os.path.join(root, "")
+    if not name.startswith(prefix) or image.is_absolute() != root.is_absolute():
+        raise ValueError(f"Argument `samples` must hold images under the root {prefix!r}, but got {name!r}.")
+    return name[len(prefix) :].replace(os.sep, "/")
+
+
 def hash_samples(samples: Iterable[Sample], root: str | Path) -> str:
     """Return the SHA-256 of a sample list, in hexadecimal: equal lists, equal hashes, on any machine.
 
@@ -120,18 +135,12 @@ def hash_samples(samples: Iterable[Sample], root: str | Path) -> str:
         ValueError: If an image does not lie under the root.
     """
     root = Path(root)
-    prefix = "" if root == Path() else os.path.join(root, "")
     digest = hashlib.sha256()
 
     def plain(item: Item | None) -> object:
         if not isinstance(item, Path):
             return item if item is None else {"text": item}
-        name = os.fspath(item)
-        if not name.startswith(prefix) or item.is_absolute() != root.is_absolute():
-            raise ValueError(
-                f"Argument `samples` must hold images under the root {prefix!r}, but got {name!r}."
-            )
-        return {"image": name[len(prefix) :].replace(os.sep, "/")}
+        return {"image": relative_name(item, root)}
 
     for sample in samples:
         record = [plain(sample.reference), [plain(item) for item in sample.alternatives], sample.label]

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +31,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcesso
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from unisim_metrics import UniSimScore, load_model
+from unisim_metrics.benchmark.timing import medians
 from unisim_metrics.images import Preprocessing, preprocess
 from unisim_metrics.models.clip import CLIPEncoder
 
@@ -54,19 +53,6 @@ class Row:
     def holds(self) -> bool:
         """Whether the goal is met."""
         return self.ratio >= self.goal if self.at_least else self.ratio <= self.goal
-
-
-def medians(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each candidate; all run in turn, in every round in another order, after one warm-up."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    names = list(candidates)
-    for index in range(rounds + 1):
-        for name in names[index % len(names) :] + names[: index % len(names)]:
-            start = time.perf_counter()
-            candidates[name]()
-            if index > 0:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def random_clip(layers: int, width: int, heads: int, patch: int, tokenizer: CLIPTokenizer) -> CLIPModel:

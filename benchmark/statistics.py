@@ -1,4 +1,8 @@
-"""How sure an accuracy is: intervals of shares, and of means of shares."""
+"""How sure an accuracy is: intervals of shares, and of means of shares, in closed form.
+
+They need counts only, and are the better ones for few trials. Where the answer to each sample is known, `bootstrap` has
+intervals that hold for means of any values and for differences of models on the same samples.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,10 @@ __all__ = ["Estimate", "estimate_mean", "estimate_share"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share with its confidence interval.
+    """A share, or a difference of two, with its confidence interval.
 
     Attributes:
-        value: The share, in [0, 1].
+        value: The figure, in [0, 1] or [-1, 1].
         low: Where the interval begins.
         high: Where it ends.
     """

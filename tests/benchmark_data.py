@@ -371,3 +371,15 @@ def write_benchmark(root: Path) -> Path:
     for write in WRITERS:
         write(root)
     return root
+
+
+def draw(pair: str, root: Path) -> str:
+    """The hash of a list of samples, "<set>/<split>"; here, where a worker finds it without the tests."""
+    from unisim_metrics.benchmark import hash_samples, load_dataset
+    from unisim_metrics.benchmark.datasets import RetrievalDataset, hash_retrieval
+
+    name, split = pair.split("/")
+    dataset = load_dataset(name, root)
+    if isinstance(dataset, RetrievalDataset):
+        return hash_retrieval(dataset.retrieval(), root)
+    return hash_samples(dataset.samples(split), root)  # type: ignore[arg-type]

@@ -19,6 +19,13 @@ from oracle import PlainClip, one_by_one
 if TYPE_CHECKING:
     from unisim_metrics.models import EncoderModel
 
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep embeddings and converted models out of the user's cache; subprocesses inherit it."""
+    os.environ["UNISIM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 WORDS = ["a", "photo", "of", "dog", "cat", "red", "high", "quality", "low", "bright", "dark", "image"]
 
 

@@ -28,7 +28,7 @@ import yaml
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
-_LARGE = (".safetensors", ".bin", ".pt", ".msgpack", ".h5", ".onnx")
+_LARGE = (".safetensors", ".bin", ".pt", ".msgpack", ".h5", ".onnx", ".tar", ".gz", ".zip", ".parquet")
 _ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in _LARGE)
 
 
@@ -37,6 +37,7 @@ class Request:
     path: str
     body: bytes
     token: str | None
+    start: int = 0
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -47,6 +48,7 @@ class Reply:
     content: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    sent: int | None = None
 
 
 class Refused(Exception):
@@ -63,7 +65,7 @@ class Hub:
 
     ::
 
-        ORG/NAME/private              the repository is private (a Space's folder is spaces/ORG/NAME)
+        ORG/NAME/private              the repository is private (a Space's folder is spaces/ORG/NAME, and so on)
         ORG/NAME/refs/heads/main      the id of a commit, as in refs/tags/v1
         ORG/NAME/commits/ID/          the files of a commit
         ORG/NAME/commits/ID.json      its parent, title, message and date
@@ -72,6 +74,8 @@ class Hub:
     Attributes:
         asked: Every request, ``"GET /path?query"``.
         broken: Requests that match this regular expression fail, as on a bad day.
+        cut: After so many bytes of the next large file the connection breaks.
+        starts: Where each request for a large file began to read.
     """
 
     def __init__(self, root: Path, tokens: Mapping[str, str] | None = None) -> None:
@@ -80,6 +84,8 @@ class Hub:
         self.tokens = dict(tokens or {})
         self.asked: list[str] = []
         self.broken: str | None = None
+        self.cut: int | None = None
+        self.starts: list[int] = []
         self.storage = root / ".storage"
         self.storage.mkdir(parents=True, exist_ok=True)
         self.lock = threading.Lock()
@@ -137,14 +143,17 @@ class Hub:
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-                request = Request(self.path, body, token if scheme == "Bearer" else None)
+                start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+                request = Request(
+                    self.path, body, token if scheme == "Bearer" else None, int(start[1]) if start else 0
+                )
                 reply = hub.answer(self.command, request)
                 self.send_response(reply.status)
                 for name, value in {**reply.headers, "Content-Length": str(len(reply.content))}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(reply.content)
+                    self.wfile.write(reply.content[: reply.sent])
 
             do_GET = do_HEAD = do_POST = do_PUT = answer
 
@@ -289,7 +298,13 @@ class Hub:
         return _json({})
 
     def stored(self, request: Request, oid: str) -> Reply:
-        return Reply((self.storage / oid).read_bytes(), headers={"ETag": f'"{oid}"'})
+        content = (self.storage / oid).read_bytes()
+        self.starts.append(request.start)
+        sent, self.cut = self.cut, None
+        if not request.start:
+            return Reply(content, headers={"ETag": f'"{oid}"'}, sent=sent)
+        part = {"Content-Range": f"bytes {request.start}-{len(content) - 1}/{len(content)}"}
+        return Reply(content[request.start :], 206, {"ETag": f'"{oid}"', **part}, sent)
 
     def commit(self, request: Request, name: str, branch: str) -> Reply:
         self._allow_writing(request, name)
@@ -426,7 +441,8 @@ def _json(content: Any) -> Reply:
     return Reply(json.dumps(content).encode(), headers={"Content-Type": "application/json"})
 
 
-_API = r"/api/(?:models/|(?=spaces/))((?:spaces/)?[^/]+/[^/]+)"
+_KIND = r"(?:spaces/|datasets/)"
+_API = rf"/api/(?:models/|(?={_KIND}))({_KIND}?[^/]+/[^/]+)"
 _ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
     ("GET", r"/api/whoami-v2", Hub.whoami),
     ("POST", r"/api/validate-yaml", Hub.validate_card),
@@ -435,7 +451,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
     ("GET", rf"{_API}/commits/([^/]+)", Hub.history),
     ("GET", rf"{_API}/tree/([^/]+)(?:/(.+?))?/?", Hub.tree),
     ("GET", rf"{_API}(?:/revision/([^/]+))?", Hub.info),
-    ("GET", r"/((?:spaces/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", Hub.file),
+    ("GET", rf"/({_KIND}?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", Hub.file),
     ("POST", rf"{_API}/preupload/([^/]+)", Hub.modes),
     ("POST", r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", Hub.large_files),
     ("PUT", r"/storage/(\w+)", Hub.store),

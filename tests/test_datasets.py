@@ -493,57 +493,17 @@ def test_pairs_are_numbered_without_gaps() -> None:
 
 # The same lists everywhere.
 
-HASHES = """
-import sys
-from pathlib import Path
-from unisim_metrics.benchmark import hash_samples, load_dataset
-root = Path(sys.argv[1])
-for pair in sys.argv[2:]:
-    name, split = pair.split("/")
-    print(pair, hash_samples(load_dataset(name, root).samples(split), root))
-"""
-
-# What a published result stands on: a change here is a change of the benchmark.
-PINNED = {
-    "nights/test": "b5db90a1ebcfe060",
-    "hpdv2/train": "8def77f4da624d39",
-    "koniq-10k/test": "a27f9734f43fe062",
-    "cifar-100-ooo/test": "8a320b1fc7dbaa27",
-}
-
-
-@pytest.fixture(scope="module")
-def hashes(root: Path) -> dict[str, str]:
-    return {
-        f"{name}/{split}": hash_samples(load_dataset(name, root).samples(split), root)  # type: ignore[arg-type]
-        for name, split in SPLITS
-    }
-
-
-@pytest.mark.parametrize("hash_seed", ["0", "1"])
-def test_lists_do_not_depend_on_the_process(root: Path, hashes: dict[str, str], hash_seed: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", HASHES, str(root), *hashes],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert dict(line.split() for line in done.stdout.splitlines()) == hashes
-
-
-def test_lists_are_pinned(hashes: dict[str, str]) -> None:
-    assert {name: hashes[name][:16] for name in PINNED} == PINNED
-
 
 def test_lists_do_not_depend_on_the_place(
-    tmp_path: Path, hashes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_koniq(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for root in (tmp_path, Path(".")):
-        samples = load_dataset("koniq-10k", root).samples()
-        assert hash_samples(samples, root) == hashes["koniq-10k/test"]
+    hashes = {
+        hash_samples(load_dataset("koniq-10k", place).samples(), place)
+        for place in (root, tmp_path, Path("."))
+    }
+    assert len(hashes) == 1
 
 
 def test_hash_is_that_of_the_list() -> None:

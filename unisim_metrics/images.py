@@ -55,6 +55,7 @@ __all__ = [
     "list_images",
     "load_image",
     "open_images",
+    "prepare_image",
     "preprocess",
 ]
 
@@ -133,6 +134,23 @@ def preprocess(
     if host.tasks:
         parts.append(host.run(target, dtype))
     return _in_order(parts)
+
+
+def prepare_image(image: Image.Image | Path, preprocessing: Preprocessing) -> Tensor:
+    """Decodes, resizes and crops one image on the calling thread: what can be done ahead of a batch.
+
+    Args:
+        image: A Pillow image or a file.
+        preprocessing: What the model wants.
+
+    Returns:
+        ``[3, S, S]`` uint8 tensor, of which ``preprocess`` makes the pixels that it makes of the image itself.
+
+    Raises:
+        ImageReadError: If the file cannot be read.
+    """
+    work = _prepare_file if isinstance(image, Path) else _prepare_pil
+    return cast("Callable[..., Tensor]", work)(image, preprocessing)[0]
 
 
 class _HostWork:

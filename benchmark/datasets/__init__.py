@@ -3,7 +3,7 @@
 from .annotations import AnnotationError
 from .base import Dataset, PooledDataset, Split, Status
 from .registry import list_datasets, load_dataset, register
-from .revisitop import Retrieval, RetrievalDataset
+from .revisitop import Retrieval, RetrievalDataset, hash_retrieval
 
 __all__ = [
     "AnnotationError",
@@ -13,6 +13,7 @@ __all__ = [
     "RetrievalDataset",
     "Split",
     "Status",
+    "hash_retrieval",
     "list_datasets",
     "load_dataset",
     "register",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from ..samples import Candidate
 from .annotations import Entry, read_csv
 from .base import PooledDataset, Split, splits
+from .hub_files import authors_archive
 from .pairs import ScoredPairs
 
 MIN_QUALITY = 1.0
@@ -17,6 +18,7 @@ class _Agiqa3k(PooledDataset):
     size = 5000
     files = splits(test=("agiqa-3k/data.csv",))
     images = splits(test=("agiqa-3k/images",))
+    hub = splits(test=authors_archive("agiqa-3k.tar"))
     licence = "MIT"
     citation = "Li et al. (2023), AGIQA-3K, arXiv 2306.04717"
     url = "https://github.com/lcysyzxdxc/AGIQA-3k-Database"

@@ -10,6 +10,7 @@ import numpy as np
 from ..samples import Candidate
 from .annotations import AnnotationError
 from .base import PooledDataset, Split, splits
+from .hub_files import authors_archive
 
 KINDS = ("cnn", "color", "deblur", "frameinterp", "superres", "traditional")
 SHARE = 0.15
@@ -23,6 +24,7 @@ class Bapps(PooledDataset):
     size = 5000
     files = splits(test=tuple(f"bapps/val/{kind}/judge" for kind in KINDS))
     images = splits(test=tuple(f"bapps/val/{kind}/{part}" for kind in KINDS for part in ("ref", "p0", "p1")))
+    hub = splits(test=authors_archive("bapps.tar", {"bapps/2afc/": "bapps/"}))
     licence = "BSD-2-Clause"
     citation = "Zhang et al. (2018), The Unreasonable Effectiveness of Deep Features, arXiv 1801.03924"
     url = "https://github.com/richzhang/PerceptualSimilarity"

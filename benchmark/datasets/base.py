@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from ..samples import Candidate, Sample, Stream, arrange
+from ..samples import Candidate, Sample, Stream, arrange, relative_name
+from .hub_files import HubFiles
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,7 +28,10 @@ else:
     Kind = str  # The tasks' own module needs torch, which no reader of annotations does.
 
 
-def splits(*, test: Sequence[str], train: Sequence[str] | None = None) -> Mapping[Split, Sequence[str]]:
+Part = TypeVar("Part")
+
+
+def splits(*, test: Part, train: Part | None = None) -> Mapping[Split, Part]:
     """Return what each split has; a set without training samples has no such split."""
     return {"test": test} if train is None else {"test": test, "train": train}
 
@@ -42,10 +48,16 @@ class Status:
     Attributes:
         state: `"missing"` if nothing is there, `"incomplete"` if something is.
         missing: The files and folders that are not there, relative to the data root.
+        images: How many images the samples show; None if they were not looked for.
+        missing_images: Those of them that are not there, relative to the data root.
+        problem: Why the samples cannot be listed, though the files are there.
     """
 
     state: Literal["present", "incomplete", "missing"]
     missing: tuple[str, ...] = ()
+    images: int | None = None
+    missing_images: tuple[str, ...] = ()
+    problem: str | None = None
 
 
 class Dataset(ABC):
@@ -63,7 +75,8 @@ class Dataset(ABC):
         citation: Whom to cite.
         url: Where the set is described and published.
         licence: The terms of use, as far as its publisher states them.
-        hub_id: The dataset's name on the Hub, if it is there.
+        hub_id: The dataset's own name on the Hub, if its publisher put it there.
+        hub: What can be fetched from the Hub for each split, by `unisim bench data get`.
     """
 
     id: str
@@ -76,6 +89,7 @@ class Dataset(ABC):
     url: str
     licence: str = "as stated by its publisher"
     hub_id: str | None = None
+    hub: Mapping[Split, HubFiles] = MappingProxyType({})
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -112,14 +126,37 @@ class Dataset(ABC):
             raise ValueError(f"Dataset {self.id!r} has no {split} sample in {self.root}.")
         return arrange(candidates, stream)
 
-    def status(self, split: Split = "test") -> Status:
-        """Tell whether the files of a split are there. Folders count as there whatever they hold."""
+    def status(self, split: Split = "test", *, images: bool = False) -> Status:
+        """Tell whether the files of a split are there.
+
+        Args:
+            split: Which samples.
+            images: Look for every image that the samples show; otherwise folders count as there whatever they hold.
+                This lists the samples, and each folder once.
+        """
         self._check_split(split)
         wanted = [*self.files[split], *self.images[split]]
         missing = tuple(name for name in wanted if not self._exists(name))
-        if not missing:
-            return Status("present")
-        return Status("missing" if len(missing) == len(wanted) else "incomplete", missing)
+        if missing and len(missing) == len(wanted):
+            return Status("missing", missing)
+        if not images or any(name in missing for name in self.files[split]):
+            return Status("incomplete" if missing else "present", missing)
+        try:
+            shown = self.shown_images(split)
+        except (ValueError, OSError, ImportError) as error:
+            return Status("incomplete", missing, problem=str(error))
+        absent = tuple(sorted(relative_name(image, self.root) for image in _absent(shown)))
+        return Status("incomplete" if missing or absent else "present", missing, len(shown), absent)
+
+    def shown_images(self, split: Split = "test") -> Sequence[Path]:
+        """Return the image files that the samples of a split show, each once.
+
+        Raises:
+            ValueError: If the samples cannot be listed, as by `samples`.
+            OSError: Likewise.
+        """
+        items = (item for sample in self.samples(split) for item in (sample.reference, *sample.alternatives))
+        return list(dict.fromkeys(item for item in items if isinstance(item, Path)))
 
     def image(self, path: Path) -> Image.Image:
         """Return an image of the set as it is shown to a model.
@@ -198,3 +235,14 @@ class PooledDataset(Dataset):
         pool = self.pool(split)
         count = self.count(split, n, len(pool))
         return pool if count == len(pool) else [pool[index] for index in stream.choose(count, len(pool))]
+
+
+def _absent(images: Sequence[Path]) -> Iterator[Path]:
+    """Yield the images that are not there; one look at each folder costs less than one at each image."""
+    names: dict[Path, set[str]] = {}
+    for image in images:
+        folder = image.parent
+        if folder not in names:
+            names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+        if image.name not in names[folder]:
+            yield image

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from ..samples import Candidate
 from .annotations import read_csv
 from .base import PooledDataset, Split, splits
+from .hub_files import authors_archive
 from .pairs import distinct
 
 MIN_BEST = 3
 SCORES = "coco-triplets/resources/expert_worker_results_extended.csv"
 CAPTIONS = "coco-triplets/resources/all_captions_extended.csv"
+PHOTOS = "coco-triplets/coco/images/val2014"
 # The machines by their names in the scores and in the captions.
 MACHINES = {
     "OFA": "OFA_Huge",
@@ -33,7 +35,11 @@ class CdCoco(PooledDataset):
     task = "caption"
     size = 780
     files = splits(test=(SCORES, CAPTIONS))
-    images = splits(test=("coco-triplets/coco/images/val2014",))
+    images = splits(test=(PHOTOS,))
+    # The archive holds only the photos that are used, one level higher.
+    hub = splits(
+        test=authors_archive("coco-triplets.tar", {"coco-triplets/coco/images/COCO_": f"{PHOTOS}/COCO_"})
+    )
     citation = "Bianco et al. (2023), Improving Image Captioning Descriptiveness, arXiv 2306.11593"
     url = "https://arxiv.org/abs/2306.11593"
 
@@ -45,7 +51,7 @@ class CdCoco(PooledDataset):
         captions = {
             row.file("fname"): row for row in read_csv(self.path(CAPTIONS), ("fname", *MACHINES.values()))
         }
-        folder = self.root / "coco-triplets" / "coco" / "images" / "val2014"
+        folder = self.root / PHOTOS
         for row in read_csv(self.path(SCORES), ("Image_URL", "max_score", *MACHINES)):
             if row.number("max_score") < MIN_BEST:
                 continue

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..samples import Candidate
 from .annotations import Entry, read_json
 from .base import PooledDataset, Split, both, splits
+from .hub_files import authors_archive
 
 
 class MagicBrush(PooledDataset):
@@ -26,6 +27,7 @@ class MagicBrush(PooledDataset):
     train_size = 11_500
     files = splits(test=("MagicBrush/test.json",), train=("MagicBrush/train.json",))
     images = splits(test=("MagicBrush/test",), train=("MagicBrush/train",))
+    hub = splits(test=authors_archive("MagicBrush.tar", {"MagicBrush/images_val/": "MagicBrush/test/"}))
     licence = "CC-BY-4.0"
     citation = "Zhang et al. (2023), MagicBrush, arXiv 2306.10012"
     url = "https://osu-nlp-group.github.io/MagicBrush/"
@@ -55,6 +57,7 @@ class _HQEdit(PooledDataset):
     train_size = 100_000
     files = splits(test=("HQ-Edit/test.json",), train=("HQ-Edit/train.json",))
     images = both("HQ-Edit")
+    hub = splits(test=authors_archive("HQ-Edit.tar"))
     licence = "CC-BY-NC-4.0"
     citation = "Hui et al. (2024), HQ-Edit, arXiv 2404.09990"
     url = "https://thefllood.github.io/HQEdit_web/"

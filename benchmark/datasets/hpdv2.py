@@ -9,9 +9,16 @@ from pathlib import Path
 from ..samples import Candidate, Sample, Stream, arrange
 from .annotations import Entry, read_json
 from .base import PooledDataset, Split, splits
+from .hub_files import HubFiles
 
+REVISION = "bb0f2563e451e11c3f376b2ba93615db00e042e1"
 # Four images of the published training archive cannot be decoded.
 DAMAGED = {"00006811.jpg", "00168743.jpg", "00331911.jpg", "00310087.jpg"}
+
+
+def _published(split: Split) -> HubFiles:
+    files = (f"{split}.json", f"{split}.tar.gz")
+    return HubFiles("ymhao/HPDv2", files, folder="hpdv2", revision=REVISION)
 
 
 class HPDv2(PooledDataset):
@@ -26,13 +33,14 @@ class HPDv2(PooledDataset):
     id = "hpdv2"
     task = "image-text"
     size = 5000
-    train_size = 645_100
+    train_size: int | None = 645_100
     files = splits(test=("hpdv2/test.json",), train=("hpdv2/train.json",))
     images = splits(test=("hpdv2/test",), train=("hpdv2/train",))
     licence = "Apache-2.0"
     citation = "Wu et al. (2023), Human Preference Score v2, arXiv 2306.09341"
     url = "https://github.com/tgxs002/HPSv2"
     hub_id = "ymhao/HPDv2"
+    hub = splits(test=_published("test"), train=_published("train"))
 
     def pool(self, split: Split) -> Sequence[Candidate]:
         """Return all pairs of each record."""
@@ -42,19 +50,23 @@ class HPDv2(PooledDataset):
         """Return test samples with more than two alternatives, of which the best-ranked image is right.
 
         Args:
-            alternatives: How many images a sample has.
+            alternatives: How many images a sample has; with two the samples are those of `samples`.
             n: How many samples; None for as many as the paper takes of pairs.
             seed: Another seed gives another choice and order.
 
         Raises:
             ValueError: If no prompt has so many images, or if there are fewer than `n` distinct samples.
         """
-        pool = self._choices("test", alternatives) if alternatives >= 2 else []
+        if alternatives == 2:
+            return HPDv2(self.root).samples("test", n, seed)
+        if n is not None and n < 1:
+            raise ValueError(f"Argument `n` must be at least 1, or None, but got {n}.")
+        pool = self._choices("test", alternatives) if alternatives > 2 else []
         if not pool:
             raise ValueError(
                 f"Argument `alternatives` must be from 2 to the images of a prompt, got {alternatives}."
             )
-        stream = Stream(self.id, "test", seed, alternatives)
+        stream = Stream(HPDv2.id, "test", seed, alternatives)
         chosen = stream.choose(self.count("test", n, len(pool)), len(pool))
         return arrange([pool[index] for index in chosen], stream)
 

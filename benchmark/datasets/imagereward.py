@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..samples import Candidate
 from .annotations import Entry, read_parquet
 from .base import PooledDataset, Split, splits
+from .hub_files import HubFiles
 
 METADATA = "imagereward/metadata-validation.parquet"
 COLUMNS = ("image_path", "prompt_id", "prompt", "rank")
@@ -29,6 +30,14 @@ class ImageReward(PooledDataset):
     citation = "Xu et al. (2023), ImageReward, arXiv 2304.05977"
     url = "https://huggingface.co/datasets/THUDM/ImageRewardDB"
     hub_id = "THUDM/ImageRewardDB"
+    hub = splits(
+        test=HubFiles(
+            "THUDM/ImageRewardDB",
+            ("metadata-validation.parquet", "images/validation/*.zip"),
+            folder="imagereward",
+            revision="e3b3658d3aee390f275b084540b49139202e4608",
+        )
+    )
 
     def pool(self, split: Split) -> Sequence[Candidate]:
         """Return one choice a prompt, where the ranks differ."""

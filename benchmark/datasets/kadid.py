@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..samples import Candidate
 from .annotations import read_csv
-from .base import PooledDataset, Split, both
+from .base import PooledDataset, Split, both, splits
+from .hub_files import authors_archive
 
 REFERENCES = {"train": range(1, 73), "test": range(73, 82)}
 
@@ -27,6 +28,7 @@ class Kadid10k(PooledDataset):
     train_size = 9100
     files = both("kadid10k/dmos.csv")
     images = both("kadid10k/images")
+    hub = splits(test=authors_archive("kadid10k.tar"))
     citation = "Lin et al. (2019), KADID-10k, QoMEX"
     url = "https://database.mmsp-kn.de/kadid-10k-database.html"
 

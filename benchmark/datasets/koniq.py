@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..samples import Candidate
 from .annotations import AnnotationError, read_csv
 from .base import PooledDataset, Split, splits
+from .hub_files import authors_archive
 from .pairs import ScoredPairs
 
 SETS = "koniq10k/koniq10k_distributions_sets.csv"
@@ -17,6 +18,7 @@ class _Koniq(PooledDataset):
     size = 5000
     files = splits(test=(SETS,))
     images = splits(test=("koniq10k/1024x768",))
+    hub = splits(test=authors_archive("koniq10k.tar"))
     citation = "Hosu et al. (2020), KonIQ-10k, arXiv 1910.06180"
     url = "https://database.mmsp-kn.de/koniq-10k-database.html"
 

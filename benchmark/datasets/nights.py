@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ..samples import Candidate
 from .annotations import read_csv
-from .base import PooledDataset, Split, both
+from .base import PooledDataset, Split, both, splits
+from .hub_files import authors_archive
 
 MIN_VOTES = 6
 
@@ -20,6 +21,7 @@ class Nights(PooledDataset):
     train_size = 15_900
     files = both("nights/data.csv")
     images = both("nights/ref", "nights/distort")
+    hub = splits(test=authors_archive("nights.tar"))
     licence = "MIT"
     citation = "Fu et al. (2023), DreamSim, arXiv 2306.09344"
     url = "https://dreamsim-nights.github.io"

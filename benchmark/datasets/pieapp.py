@@ -8,6 +8,7 @@ from pathlib import Path
 from ..samples import Candidate
 from .annotations import read_csv
 from .base import PooledDataset, Split, splits
+from .hub_files import authors_archive
 from .pairs import distinct
 
 # Between these shares of votes, people are not agreed.
@@ -23,6 +24,7 @@ class _PieApp(PooledDataset):
         test=("pie_app/reference_images/test", "pie_app/distorted_images/test"),
         train=("pie_app/reference_images/train", "pie_app/distorted_images/train"),
     )
+    hub = splits(test=authors_archive("pie-app.tar", {"pie-app/": "pie_app/"}))
     citation = "Prashnani et al. (2018), PieAPP, arXiv 1806.02067"
     url = "https://github.com/prashnani/PerceptualImageError"
 

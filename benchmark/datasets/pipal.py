@@ -9,6 +9,7 @@ from pathlib import Path
 from ..samples import Candidate
 from .annotations import Entry, read_csv
 from .base import PooledDataset, Split, splits
+from .hub_files import authors_archive
 
 GOOD_SCORE = 1500
 GOOD_COPIES = 4
@@ -27,6 +28,13 @@ class Pipal(PooledDataset):
     train_size = 73_700
     files = splits(test=("PIPAL/val_label.txt",), train=("PIPAL/Train_Label/*.txt",))
     images = splits(test=("PIPAL/Val_Ref", "PIPAL/Val_Dist"), train=("PIPAL/Train_Ref", "PIPAL/*Dist*"))
+    # The archive holds the official validation split, under other names.
+    hub = splits(
+        test=authors_archive(
+            "pipal.tar",
+            {"pipal/Dis/": "PIPAL/Val_Dist/", "pipal/Ref/": "PIPAL/Val_Ref/", "pipal/": "PIPAL/"},
+        )
+    )
     citation = "Gu et al. (2020), PIPAL, arXiv 2007.12142"
     url = "https://github.com/HaomingCai/PIPAL-dataset"
 

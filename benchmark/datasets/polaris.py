@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from ..samples import Candidate
 from .annotations import Entry, read_csv
 from .base import PooledDataset, Split, both, splits
+from .hub_files import authors_archive
 from .pairs import distinct
 
 MAX_SCORE = 0.5
@@ -27,6 +28,7 @@ class Polaris(PooledDataset):
     train_size = 245_900
     files = splits(test=("polaris/polaris_test.csv",), train=("polaris/polaris_train.csv",))
     images = both("polaris/images")
+    hub = splits(test=authors_archive("polaris.tar"))
     citation = "Wada et al. (2024), Polos, arXiv 2402.18091"
     url = "https://yuiga.dev/polos/"
 

@@ -16,6 +16,7 @@ from .hpdv2 import HPDv2
 from .imagereward import ImageReward
 from .kadid import Kadid10k
 from .koniq import Koniq10k, KoniqBrightness, KoniqColorfulness, KoniqContrast, KoniqSharpness
+from .nafc import NAFC_SETS
 from .nights import Nights
 from .odd_one_out import Cifar100Ooo, ImageNetOoo
 from .pieapp import PieApp2Afc, PieAppIqa
@@ -45,6 +46,9 @@ _DATASETS: dict[str, type[Dataset]] = {
     )
 }
 
+# Other forms of a set, which are in no table of the paper.
+_VARIANTS: dict[str, type[Dataset]] = {dataset.id: dataset for dataset in NAFC_SETS}
+
 AnyDataset = TypeVar("AnyDataset", bound=type[Dataset])
 
 
@@ -59,22 +63,25 @@ def register(dataset: AnyDataset) -> AnyDataset:
     Raises:
         ValueError: If another set has that id.
     """
-    if _DATASETS.setdefault(dataset.id, dataset) is not dataset:
+    if dataset.id in _VARIANTS or _DATASETS.setdefault(dataset.id, dataset) is not dataset:
         raise ValueError(f"Argument `dataset` must have an id of its own, but {dataset.id!r} is taken.")
     return dataset
 
 
-def list_datasets(task: Kind | None = None, trained: bool | None = None) -> list[str]:
+def list_datasets(
+    task: Kind | None = None, trained: bool | None = None, *, variants: bool = False
+) -> list[str]:
     """Return the ids of the sets, those of the paper first, in its order.
 
     Args:
         task: Only sets of this task (or `"retrieval"`).
         trained: Only sets that UniSim trains on, or only the others.
+        variants: Also other forms of the sets, `hpdv2-nafc-2` to `hpdv2-nafc-8` (Figure 4).
 
     Raises:
         ValueError: If no set has that task.
     """
-    known = _known()
+    known = _known() | (_VARIANTS if variants else {})
     tasks = tuple(dict.fromkeys(dataset.task for dataset in known.values()))
     if task is not None and task not in tasks:
         raise ValueError(f"Argument `task` must be one of {tasks} or None, but got {task!r}.")
@@ -89,8 +96,8 @@ def load_dataset(dataset: str | Path, root: str | Path) -> Dataset:
     """Return a set, whose files are looked for under a data root.
 
     Args:
-        dataset: An id out of `list_datasets`, or a file of one's own samples, JSON lines or Parquet: a `Path`, or a
-            text that ends in `.jsonl` or `.parquet`.
+        dataset: An id out of `list_datasets`, variants included, or a file of one's own samples, JSON lines or
+            Parquet: a `Path`, or a text that ends in `.jsonl` or `.parquet`.
         root: The data root.
 
     Raises:
@@ -102,7 +109,7 @@ def load_dataset(dataset: str | Path, root: str | Path) -> Dataset:
         from .own import OwnSamples
 
         return OwnSamples(Path(dataset), root)
-    known = _known()
+    known = _known() | _VARIANTS
     if dataset not in known:
         near = difflib.get_close_matches(dataset, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

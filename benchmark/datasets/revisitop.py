@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..samples import Candidate, Stream
+from ..samples import Candidate, Stream, relative_name
 from .annotations import AnnotationError
 from .base import Dataset, Split, splits
+from .hub_files import authors_archive
 from .pickles import read_pickle
 
-__all__ = ["Retrieval", "RetrievalDataset"]
+__all__ = ["Retrieval", "RetrievalDataset", "hash_retrieval"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,30 @@ class Retrieval:
     junk: NDArray[np.bool_]
 
 
+def hash_retrieval(retrieval: Retrieval, root: str | Path) -> str:
+    """Return the SHA-256 of queries, gallery and ground truth, in hexadecimal, as `hash_samples` does of samples.
+
+    Args:
+        retrieval: What is asked.
+        root: The data root that the image paths start with.
+
+    Raises:
+        ValueError: If an image does not lie under the root.
+    """
+    digest = hashlib.sha256()
+
+    def add(record: object) -> None:
+        digest.update(json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n")
+
+    add({"gallery": [relative_name(image, root) for image in retrieval.gallery]})
+    for index, query in enumerate(retrieval.queries):
+        found = (
+            np.flatnonzero(part[index]).tolist() for part in (retrieval.easy, retrieval.hard, retrieval.junk)
+        )
+        add([{"image": relative_name(query, root)}, *found])
+    return digest.hexdigest()
+
+
 class RetrievalDataset(Dataset):
     """A set that has queries and a gallery instead of samples."""
 
@@ -46,6 +73,11 @@ class RetrievalDataset(Dataset):
     @abstractmethod
     def retrieval(self) -> Retrieval:
         """Return the queries, the gallery and the ground truth."""
+
+    def shown_images(self, split: Split = "test") -> Sequence[Path]:
+        """Return the queries and the gallery."""
+        found = self.retrieval()
+        return list(dict.fromkeys((*found.queries, *found.gallery)))
 
     def draw(self, split: Split, n: int | None, stream: Stream) -> Sequence[Candidate]:
         """Raise a `TypeError`: there are no samples to draw."""
@@ -57,6 +89,7 @@ class RetrievalDataset(Dataset):
 class _Revisited(RetrievalDataset):
     folder: str
     size = 70
+    hub = splits(test=authors_archive("retrieval.tar"))
     citation = "Radenović et al. (2018), Revisiting Oxford and Paris, arXiv 1803.11285"
     url = "https://github.com/filipradenovic/revisitop"
 

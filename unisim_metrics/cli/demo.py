@@ -40,9 +40,9 @@ def demo(
     model: opt.ModelOption = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = None,
 ) -> None:
-    """Rank real photographs for prompts and by quality, print tables, draw a picture.
+    r"""Rank real photographs for prompts and by quality, print tables, draw a picture.
 
-    The photographs come with scikit-image; nothing is downloaded. It needs unisim-metrics[demo].
+    The photographs come with scikit-image; nothing is downloaded. It needs unisim-metrics\[demo].
     """
     from unisim_metrics.models import load_model
 

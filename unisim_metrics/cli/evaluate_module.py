@@ -12,9 +12,9 @@ from unisim_metrics.cli.output import Result, print_note, print_table
 def install_evaluate(
     remove: Annotated[bool, typer.Option("--remove", help="Take the installed copy away again.")] = False,
 ) -> None:
-    """Let `evaluate.load("unisim")` find the module on this machine, with or without a network.
+    r"""Let `evaluate.load("unisim")` find the module on this machine, with or without a network.
 
-    It needs unisim-metrics[evaluate]. Run it again after an upgrade. A module of that name among the Hub's canonical
+    It needs unisim-metrics\[evaluate]. Run it again after an upgrade. A module of that name among the Hub's canonical
     ones would come first when online.
     """
     from unisim_metrics.integrations.evaluate import installation

@@ -27,7 +27,8 @@ def revisited_average_precision(
             `"hard"` (easy and junk ignored).
 
     Returns:
-        Average precision `[Q]` in [0, 1]; NaN for a query without positives.
+        Average precision `[Q]` in [0, 1]; NaN for a query without positives. Computed in float64, given as float32
+        or, for such scores, as float64.
 
     Raises:
         ValueError: If `protocol` is unknown or shapes differ.
@@ -49,9 +50,10 @@ def revisited_average_precision(
     positives = positives.gather(-1, order)
     kept = ~ignored.gather(-1, order)
     position = kept.long().cumsum(dim=-1) - 1
-    found = positives.long().cumsum(dim=-1)
+    found = positives.double().cumsum(dim=-1)
     after = found / (position + 1)
     before = torch.where(position > 0, (found - 1) / position.clamp_min(1), 1.0)
     total = positives.sum(dim=-1)
     precision = torch.where(positives, (before + after) / 2, 0.0).sum(dim=-1)
-    return torch.where(total > 0, precision / total, torch.nan)
+    average = torch.where(total > 0, precision / total, torch.nan)
+    return average.to(torch.promote_types(scores.dtype, torch.float32))

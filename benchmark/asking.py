@@ -1,0 +1,126 @@
+"""How a set is put to a model: an encoder embeds its items, a generative model is shown its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from .encoding import Encoder, share_batches
+from .judging import Answer, judge_embeddings, judge_generations, judge_retrieval
+
+if TYPE_CHECKING:
+    from unisim_metrics.models import PerceptualModel
+
+    from .planning import PlannedSet
+    from .processes import Processes
+
+__all__ = ["Answered", "Asker", "EncoderAsker", "GenerativeAsker"]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came of a set.
+
+    Attributes:
+        answers: One for each way.
+        unreadable: Why images could not be read.
+        images_encoded: How many images passed through an encoder for it.
+        texts_encoded: Texts likewise.
+    """
+
+    answers: Sequence[Answer]
+    unreadable: Mapping[Path, str]
+    images_encoded: int = 0
+    texts_encoded: int = 0
+
+
+class Asker(Protocol):
+    """Puts sets to a model, in two steps: all processes take part in the first, the leader alone does the second."""
+
+    def count(self, plans: Sequence[PlannedSet]) -> int:
+        """Return how many items of the sets this process will go through."""
+        ...
+
+    def ask(self, planned: PlannedSet, advance: Callable[[int], object]) -> Callable[[], Answered]:
+        """Pass a set through the model, and return what turns it into answers.
+
+        Args:
+            planned: The set.
+            advance: Is called with numbers of items that are done.
+
+        Raises:
+            ValueError: If the model takes an item for wrong.
+        """
+        ...
+
+
+class EncoderAsker:
+    """Puts sets to a model that embeds.
+
+    Args:
+        encoder: The model with what it has embedded.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def count(self, plans: Sequence[PlannedSet]) -> int:
+        """Return how many images and texts of the sets this process will go through."""
+        return self.encoder.count(plans)
+
+    def ask(self, planned: PlannedSet, advance: Callable[[int], object]) -> Callable[[], Answered]:
+        """Embed what is not embedded yet."""
+        encoded = self.encoder.encode(planned, advance)
+
+        def judge() -> Answered:
+            unreadable = {key.path: reason for key, reason in encoded.unreadable.items()}
+            by_kind = judge_embeddings if planned.retrieval is None else judge_retrieval
+            answers = by_kind(planned, self.encoder.embeddings(planned.dataset), unreadable)
+            return Answered(answers, unreadable, encoded.images, encoded.texts)
+
+        return judge
+
+
+class GenerativeAsker:
+    """Puts sets to a model that compares, and does not embed.
+
+    Args:
+        models: The model as it is asked about each set, with solved samples or without.
+        processes: Who shares the work.
+        batch_size: Samples that are asked about together.
+        workers: How many threads read images ahead.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, PerceptualModel],
+        processes: Processes,
+        batch_size: int,
+        workers: int,
+    ) -> None:
+        self.models = models
+        self.processes = processes
+        self.batch_size = batch_size
+        self.workers = workers
+
+    def count(self, plans: Sequence[PlannedSet]) -> int:
+        """Return how many samples of the sets this process will go through."""
+        return sum(
+            len(batch)
+            for planned in plans
+            for batch in share_batches(range(planned.n), self.batch_size, self.processes)
+        )
+
+    def ask(self, planned: PlannedSet, advance: Callable[[int], object]) -> Callable[[], Answered]:
+        """Show the model each sample."""
+        answers, unreadable = judge_generations(
+            planned,
+            self.models[planned.dataset.id],
+            self.processes,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            advance=advance,
+        )
+        return lambda: Answered(answers, unreadable)

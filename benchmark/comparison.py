@@ -1,0 +1,206 @@
+"""Models side by side on the same samples: differences, their intervals, and whether they are chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .bootstrap import check_arguments
+from .significance import bootstrap_p, holm, mcnemar_p
+from .statistics import Estimate
+from .summary import Figure, Level, average_sets, choose_methods, resample_set, sample_values
+
+if TYPE_CHECKING:
+    from unisim_metrics.tasks import Method
+
+    from .results import SetResult
+
+__all__ = ["RESAMPLES", "Comparison", "Difference", "compare"]
+
+RESAMPLES = 9999
+"""Resamples of a test: enough for p-values that outlast the correction for a table of a few models."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a model does beside the baseline, in one row of the table.
+
+    Attributes:
+        model: The model.
+        level: What the figures are of.
+        name: Which set, task or group; `"all"` for the mean of all tasks.
+        baseline: The baseline's figure, on the samples that both models judged.
+        figure: The model's figure on them.
+        difference: The model's figure less the baseline's, with its paired interval.
+        n: How many samples, or queries, both judged.
+        test: Where the p-value is from.
+        p: How often chance alone makes a difference as large as this, if there is none.
+        corrected: The same after Holm's correction over the table.
+    """
+
+    model: str
+    level: Level
+    name: str
+    baseline: float
+    figure: float
+    difference: Estimate
+    n: int
+    test: Literal["mcnemar", "bootstrap"]
+    p: float
+    corrected: float = 1.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models beside a baseline.
+
+    Attributes:
+        baseline: The model that the others are compared with.
+        rows: One for each other model and each figure that both have: the sets, the tasks, the groups.
+        notes: What was left out, and why.
+        confidence: Of the intervals; a row is significant where its corrected p-value is at most one less this.
+    """
+
+    baseline: str
+    rows: tuple[Difference, ...]
+    notes: tuple[str, ...]
+    confidence: float
+
+    def is_significant(self, row: Difference) -> bool:
+        """Tell whether a row's difference is more than chance, all rows considered."""
+        return row.corrected <= 1 - self.confidence + 1e-12
+
+
+def compare(
+    models: Mapping[str, Mapping[str, SetResult]],
+    baseline: str | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+) -> Comparison:
+    """Compare models with a baseline on the samples that both judged.
+
+    Each set of choices is tested by McNemar's exact test; sets of queries and all averages by the paired bootstrap,
+    with the draws of `summarize`. The p-values of the whole table are corrected by Holm's method.
+
+    Args:
+        models: The results of each model, by set.
+        baseline: Which of them the others are compared with; None for the first.
+        resamples: How many resamples the intervals and p-values are read from.
+        confidence: How often such intervals hold the true difference, in (0, 1).
+
+    Raises:
+        ValueError: If there are fewer than two models, the baseline is none of them, or a model has no set on the
+            baseline's samples.
+    """
+    check_arguments(resamples, confidence)
+    if len(models) < 2:
+        raise ValueError(f"Argument `models` must hold at least two models, but got {list(models)}.")
+    if baseline is None:
+        baseline = next(iter(models))
+    if baseline not in models:
+        raise ValueError(f"Argument `baseline` must be one of {list(models)}, but got {baseline!r}.")
+    known = {name: _Model(name, results, choose_methods(results)) for name, results in models.items()}
+    rows: list[Difference] = []
+    notes: list[str] = []
+    for name, model in known.items():
+        if name != baseline:
+            pair = _Pair(known[baseline], model, resamples)
+            rows += pair.rows(confidence)
+            notes += pair.notes
+    needed = math.ceil(2 * len(rows) / (1 - confidence) - 1e-6) - 1
+    if resamples < needed:
+        notes.append(
+            f"{resamples} resamples are too few to tell how significant averages are among {len(rows)} rows: take at"
+            f" least {needed}."
+        )
+    corrected = holm([row.p for row in rows])
+    return Comparison(
+        baseline,
+        tuple(replace(row, corrected=p) for row, p in zip(rows, corrected, strict=True)),
+        tuple(notes),
+        confidence,
+    )
+
+
+@dataclass(frozen=True)
+class _Model:
+    name: str
+    results: Mapping[str, SetResult]
+    methods: Mapping[str, Method | None]
+
+
+class _Pair:
+    """The baseline and another model, on the samples that both judged."""
+
+    def __init__(self, first: _Model, second: _Model, resamples: int) -> None:
+        self.models = (first, second)
+        self.resamples = resamples
+        self.notes: list[str] = []
+        self.sets: tuple[dict[str, Figure], dict[str, Figure]] = ({}, {})
+        self.exact: dict[tuple[Level, str], float] = {}
+        for name in {**first.results, **second.results}:
+            self._add(name)
+        for task, way in first.methods.items():
+            ways = way, second.methods.get(task)
+            if None not in ways and ways[0] != ways[1]:
+                self.notes.append(
+                    f"{task}: {first.name} is asked by {ways[0]}, {second.name} by {ways[1]}, each in its better way."
+                )
+        if not self.sets[0]:
+            raise ValueError(
+                f"Models {first.name!r} and {second.name!r} must have samples in common. {' '.join(self.notes)}"
+            )
+
+    def _add(self, name: str) -> None:
+        for model in self.models:
+            if name not in model.results:
+                self.notes.append(f"{name} is left out: {model.name} has no result.")
+                return
+        first, second = (model.results[name] for model in self.models)
+        if first.samples_hash != second.samples_hash:
+            self.notes.append(
+                f"{name} is left out: {self.models[0].name} and {self.models[1].name} judged different samples,"
+                f" SHA-256 {first.samples_hash[:16]}… and {second.samples_hash[:16]}…."
+            )
+            return
+        values = [sample_values(model.results[name], model.methods) for model in self.models]
+        missing = [np.isnan(array) for array in values]
+        gaps = missing[0] | missing[1]
+        # A query that has nothing to find has no average precision, whoever searches: it is not lost.
+        lost = gaps if gaps.ndim == 1 else (missing[0] != missing[1]).any(axis=1)
+        if lost.any():
+            pair = f"{self.models[0].name} and {self.models[1].name}"
+            self.notes.append(
+                f"{name}: {np.sum(lost)} of {len(lost)} samples are left out, not judged by both {pair}."
+            )
+        if gaps.all(axis=0).any():
+            return
+        if gaps.ndim == 1:
+            self.exact["set", name] = mcnemar_p(*values)
+        common = [np.where(gaps, np.nan, array) for array in values]
+        both = resample_set(name, first.seed, common, self.resamples)
+        for figures, figure in zip(self.sets, both, strict=True):
+            figures[name] = figure
+
+    def rows(self, confidence: float) -> Iterator[Difference]:
+        first, second = map(average_sets, self.sets)
+        for (level, name), baseline in first.items():
+            figure = second[level, name]
+            difference = figure - baseline
+            exact = self.exact.get((level, name))
+            yield Difference(
+                self.models[1].name,
+                level,
+                name,
+                baseline.value,
+                figure.value,
+                difference.estimate(confidence),
+                figure.n,
+                "bootstrap" if exact is None else "mcnemar",
+                bootstrap_p(difference.resampled) if exact is None else exact,
+            )

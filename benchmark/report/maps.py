@@ -1,0 +1,83 @@
+"""Figure 3 of the paper: which tasks rank models alike, as heat maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..correlation import Correlation, correlate
+from ..statistics import Estimate
+from ..tasks import TASKS
+from .tables import GROUPS, Row
+
+__all__ = ["Map", "MapCell", "task_maps"]
+
+# Below it, an order says nothing.
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class MapCell:
+    """Kendall's τ of two tasks, and what stands in the cell and beside it."""
+
+    value: float
+    text: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Map:
+    """Kendall's τ of each two tasks over some models.
+
+    Attributes:
+        title: Which models.
+        count: How many.
+        tasks: The titles of the tasks.
+        rows: For each task its title and its cells; None where there is no τ.
+    """
+
+    title: str
+    count: str
+    tasks: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[MapCell | None, ...]], ...]
+
+
+def task_maps(averages: Mapping[str, Mapping[str, float]], rows: Mapping[str, Row]) -> list[Map]:
+    """Return the maps of general-purpose, of specialized and of all models.
+
+    Args:
+        averages: The figure of each model on each task.
+        rows: The models.
+    """
+    groups = {
+        GROUPS[group]: {id: row for id, row in rows.items() if row.group == group}
+        for group in ("general-purpose", "specialized")
+    }
+    chosen = {
+        title: {id: averages[id] for id in members if id in averages}
+        for title, members in {**groups, "All models": rows}.items()
+    }
+    return [_map(title, table) for title, table in chosen.items() if len(table) >= _FEWEST]
+
+
+def _map(title: str, table: Mapping[str, Mapping[str, float]]) -> Map:
+    found = correlate(table, [task.id for task in TASKS])
+    same = Correlation(Estimate(1.0, 1.0, 1.0), 0.0, len(table))
+    return Map(
+        title,
+        f"{len(table)} models",
+        tuple(task.title for task in TASKS),
+        tuple(
+            (row.title, tuple(_cell(found.get((row.id, column.id), same)) for column in TASKS))
+            for row in TASKS
+        ),
+    )
+
+
+def _cell(correlation: Correlation) -> MapCell | None:
+    tau = correlation.tau
+    # NaN is unlike itself.
+    if tau.value != tau.value:
+        return None
+    hint = f"95 % interval {tau.low:.2f} to {tau.high:.2f}, {correlation.models} models"
+    return MapCell(tau.value, f"{tau.value:.2f}".replace("-", "−"), hint)

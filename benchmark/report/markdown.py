@@ -1,0 +1,72 @@
+"""Tables as Markdown, as GitHub and MkDocs read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from ..efficiency import EfficiencyReport
+from .costs import HEADS, describe, note
+from .tables import Cell, Row, Table, groups_of
+
+__all__ = ["to_markdown"]
+
+_LEGEND = """\
+Per cent; **best** and *second best* of a column. ♣: answers in words. †: has seen the training split of the set.
+Where a model was measured, its figure stands before the paper's (in parentheses), with ▲ or ▼ if it is higher or lower
+and the paper's lies outside its 95 % interval. ‡: on fewer samples than in the paper."""
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
+
+
+def to_markdown(tables: Mapping[int, Table], efficiency: EfficiencyReport | None = None) -> str:
+    """Return tables as a page."""
+    parts = ["# UniSim-Bench", _LEGEND, *(_table(table) for table in tables.values())]
+    if efficiency is not None:
+        lines = [_line(["Model", *HEADS]), _line([":--", *("--:" for _ in HEADS)])]
+        lines += (_line([_text(model.name), *describe(model)]) for model in efficiency.models)
+        parts.append("## Efficiency\n\n" + "\n".join(lines) + f"\n\n{_text(note(efficiency))}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: Table) -> str:
+    heads = [
+        f"**{column.task.title}**" if column.kind == "task" and column.task is not None else column.title
+        for column in table.columns
+    ]
+    lines = [_line(["Model", *heads]), _line([":--", *("--:" for _ in heads)])]
+    for group, rows in groups_of(table.rows).items():
+        lines.append(_line([f"**{group}**", *("" for _ in heads)]))
+        lines += (_line([_name(row), *_cells(table, row)]) for row in rows)
+    return f"## Table {table.number}. {table.title}\n\n" + "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _name(row: Row) -> str:
+    return _text(row.name) + (" ♣" if row.generative else "") + (" ‡" if row.fewer else "")
+
+
+def _text(text: str) -> str:
+    # A line break would end the table's row.
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return _SPECIAL.sub(r"\\\1", plain)
+
+
+def _cells(table: Table, row: Row) -> list[str]:
+    return [
+        _figure(row.cells[column.id]) + ("†" if row.has_trained_on(column) else "")
+        if column.id in row.cells
+        else "–"
+        for column in table.columns
+    ]
+
+
+def _figure(cell: Cell) -> str:
+    mark = {1: "**", 2: "*"}.get(cell.place, "")
+    text = f"{mark}{cell.value:.1f}{mark}"
+    if cell.measured is None or cell.paper is None:
+        return text
+    arrow = "" if not cell.outside else "▲" if (cell.difference or 0) > 0 else "▼"
+    return f"{text}{arrow} ({cell.paper:.1f})"

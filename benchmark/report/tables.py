@@ -1,0 +1,208 @@
+"""The paper's tables with our figures beside the paper's, the best of each column marked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..paper import PAPER_MODELS, PAPER_TABLES, Column, PaperModel, PaperTable
+from ..statistics import Estimate
+from ..tasks import TASKS
+from .measurements import Measurement
+
+__all__ = ["GROUPS", "Cell", "Row", "Table", "build_tables", "groups_of", "mark_places"]
+
+GROUPS: dict[str, str] = {
+    "general-purpose": "General-purpose models",
+    "specialized": "Specialized models",
+    "unisim": "UniSim models",
+    "other": "Other models",
+}
+"""The headings under which rows stand; those that the paper does not have come last."""
+
+# The paper prints one digit: its figures stand for all within half of it.
+_ROUNDING = 0.05
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The figures of a model in a column, in per cent.
+
+    Attributes:
+        paper: The paper's figure; None where it has none.
+        measured: Ours, with its 95 % interval, as a share; None where there is none.
+        place: 1 if no figure of the column is higher, 2 if only one other value is; else 0. Ours counts where there
+            is one, to the digit that is printed.
+    """
+
+    paper: float | None = None
+    measured: Estimate | None = None
+    place: int = 0
+
+    @property
+    def value(self) -> float | None:
+        """The figure that counts, in per cent: ours where there is one."""
+        return self.paper if self.measured is None else 100 * self.measured.value
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the paper's, in points; None unless there are both."""
+        return None if self.measured is None or self.paper is None else 100 * self.measured.value - self.paper
+
+    @property
+    def outside(self) -> bool:
+        """Whether the paper's figure, however it was rounded, lies outside our interval."""
+        if self.measured is None or self.paper is None:
+            return False
+        low, high = 100 * self.measured.low - _ROUNDING, 100 * self.measured.high + _ROUNDING
+        # Binary fractions miss decimal ones by less than this.
+        return not low - 1e-9 <= self.paper <= high + 1e-9
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model of a table.
+
+    Attributes:
+        id: Unlike that of any other row of the table.
+        name: What the table calls it.
+        group: The heading that it stands under, a key of `GROUPS`.
+        model: The paper's model; None for one that the paper does not have.
+        measurement: What was measured of it; None if nothing was.
+        cells: Its figures by column; none for a column without figures.
+        fewer: Whether some of them are of fewer samples than in the paper.
+    """
+
+    id: str
+    name: str
+    group: str
+    model: PaperModel | None
+    measurement: Measurement | None
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+    fewer: bool = False
+
+    @property
+    def generative(self) -> bool:
+        """Whether it answers in words, as far as that is known."""
+        return self.model is not None and self.model.generative
+
+    def has_trained_on(self, column: Column) -> bool:
+        """Whether it has seen the training split of a set, as far as that is known."""
+        return self.model is not None and column.id in self.model.trained
+
+
+@dataclass(frozen=True)
+class Table:
+    """One of the paper's tables with what was measured.
+
+    Attributes:
+        number: Its number in the paper.
+        title: What it shows.
+        columns: Its columns, in the paper's order.
+        rows: Its rows: the paper's in its order, then the models that it does not have.
+    """
+
+    number: int
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+def build_tables(measurements: Sequence[Measurement]) -> dict[int, Table]:
+    """Return the paper's tables, by number, with the figures of measured models beside the paper's.
+
+    A model of the paper that was measured several times, with different weights, has a row for each. Rows of models
+    that the paper does not have, or not in that table, stand in those tables that they have a figure for.
+    """
+    names = _names(measurements)
+    return {number: _table(table, measurements, names) for number, table in PAPER_TABLES.items()}
+
+
+def groups_of(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return rows by the title of their group, in order."""
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(GROUPS[row.group], []).append(row)
+    return grouped
+
+
+def _table(paper: PaperTable, measurements: Sequence[Measurement], names: Mapping[str, str]) -> Table:
+    rows: list[Row] = []
+    for id, figures in paper.figures.items():
+        model = PAPER_MODELS[id]
+        found = [
+            _row(paper, model.group, measured, figures, names)
+            for measured in measurements
+            if measured.model == model
+        ]
+        alone = Row(id, model.name, model.group, model, None, _cells(paper, figures, {}))
+        rows += found or [alone]
+    known = {PAPER_MODELS[id] for id in paper.figures}
+    added = [
+        _row(paper, "other", measured, {}, names) for measured in measurements if measured.model not in known
+    ]
+    rows += (row for row in added if row.cells)
+    return Table(paper.number, paper.title, paper.columns, mark_places(rows, paper.columns))
+
+
+def _row(
+    paper: PaperTable,
+    group: str,
+    measured: Measurement,
+    figures: Mapping[str, float],
+    names: Mapping[str, str],
+) -> Row:
+    cells = _cells(paper, figures, measured.figures(paper.group))
+    fewer = any(
+        name in task.datasets for task in TASKS if task.group == paper.group for name in measured.fewer
+    )
+    return Row(measured.id, names[measured.id], group, measured.model, measured, cells, fewer)
+
+
+def _cells(
+    paper: PaperTable, figures: Mapping[str, float], measured: Mapping[str, Estimate]
+) -> dict[str, Cell]:
+    return {
+        column.id: Cell(figures.get(column.id), measured.get(column.id))
+        for column in paper.columns
+        if column.id in figures or column.id in measured
+    }
+
+
+def _names(measurements: Sequence[Measurement]) -> dict[str, str]:
+    """What tables call measured models: with the beginning of the weights' hash where a name would not do."""
+    plain = {
+        measured.id: measured.meta.name if measured.model is None else measured.model.name
+        for measured in measurements
+    }
+    count = Counter(plain.values())
+    return {
+        measured.id: f"{plain[measured.id]} @{measured.meta.weights_hash[:7]}"
+        if count[plain[measured.id]] > 1
+        else plain[measured.id]
+        for measured in measurements
+    }
+
+
+def mark_places(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
+    """Return rows with the two highest figures of each column marked, and all that tie for them."""
+    places: dict[str, dict[float, int]] = {}
+    for column in columns:
+        values = {_printed(row.cells[column.id]) for row in rows if column.id in row.cells}
+        places[column.id] = {value: place for place, value in enumerate(sorted(values, reverse=True)[:2], 1)}
+    return tuple(
+        replace(
+            row,
+            cells={
+                column: replace(cell, place=places[column].get(_printed(cell), 0))
+                for column, cell in row.cells.items()
+            },
+        )
+        for row in rows
+    )
+
+
+def _printed(cell: Cell) -> float:
+    assert cell.value is not None
+    return float(f"{cell.value:.1f}")

@@ -1,0 +1,71 @@
+"""A report's files: Markdown, CSV, LaTeX and one page of HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ..efficiency import read_efficiency
+from .csv_tables import efficiency_to_csv, to_csv
+from .latex import to_latex
+from .markdown import to_markdown
+from .measurements import read_measurements
+from .page import to_html
+from .tables import build_tables
+
+__all__ = ["FORMATS", "write_report"]
+
+FORMATS = ("html", "markdown", "csv", "latex")
+
+
+def write_report(
+    out: str | Path, results: Iterable[str | Path] = (), formats: Iterable[str] = FORMATS
+) -> list[Path]:
+    """Write Tables 2, 3, 6 and 8 of the paper, with measured figures beside the paper's, and a page with all charts.
+
+    Args:
+        out: The folder of the report; made if it is not there.
+        results: Folders with results of `run`. Those of one model are put together; without any, the tables are the
+            paper's alone.
+        formats: Which files: `"html"` makes `report.html`, `"markdown"` `report.md`, `"latex"` `report.tex`, `"csv"`
+            `table2.csv` and so on.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: If there is no such format, or a file is none of results. The message names file and field.
+        NotADirectoryError: If a folder of results is not there.
+    """
+    chosen = list(dict.fromkeys(formats))
+    for form in chosen:
+        if form not in FORMATS:
+            raise ValueError(f"Argument `formats` must be some of {FORMATS}, but got {form!r}.")
+    folders = [Path(folder) for folder in results]
+    for folder in folders:
+        if not folder.is_dir():
+            raise NotADirectoryError(
+                f"Argument `results` must name folders of results, but there is none at {folder}."
+            )
+    measurements = read_measurements(*folders)
+    tables = build_tables(measurements)
+    efficiency = read_efficiency(folders)
+    texts: dict[str, str] = {}
+    if "html" in chosen:
+        texts["report.html"] = to_html(tables, measurements, efficiency)
+    if "markdown" in chosen:
+        texts["report.md"] = to_markdown(tables, efficiency)
+    if "csv" in chosen:
+        texts |= {f"table{number}.csv": to_csv(table) for number, table in tables.items()}
+        if efficiency is not None:
+            texts["efficiency.csv"] = efficiency_to_csv(efficiency)
+    if "latex" in chosen:
+        texts["report.tex"] = to_latex(tables, efficiency)
+    return _write(Path(out), texts)
+
+
+def _write(out: Path, texts: Mapping[str, str]) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (out / name).write_text(text, encoding="utf-8", newline="\n")
+    return [out / name for name in texts]

@@ -1,0 +1,136 @@
+"""Result files: what is written is read, later versions are readable, broken files are told."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("pydantic")
+
+from unisim_metrics.benchmark.results import (
+    UNANSWERED,
+    Environment,
+    ModelMeta,
+    Outcome,
+    RunRecord,
+    SetResult,
+    read_meta,
+    read_result,
+    read_results,
+    result_folder,
+    write_meta,
+    write_result,
+)
+
+ENVIRONMENT = Environment(python="3.11", platform="test", device="cpu", packages={"torch": "2"})
+RUN = RunRecord(
+    finished="2026-01-01T00:00:00+00:00", seconds=1.0, images_encoded=2, texts_encoded=3, peak_memory_bytes=4
+)
+
+
+def result(choices: Any, **fields: Any) -> SetResult:
+    outcome = Outcome(signature="s", figure=0.5, low=0.4, high=0.6, choices=np.array(choices, dtype=np.uint8))
+    made = {
+        "dataset": "nights",
+        "task": "image-image",
+        "n": len(choices),
+        "samples_hash": "0" * 64,
+        "labels": np.zeros(len(choices), dtype=np.uint8),
+        "outcomes": (outcome,),
+        "environment": ENVIRONMENT,
+        "run": RUN,
+    }
+    return SetResult(**{**made, **fields})
+
+
+@given(st.lists(st.integers(0, 255), max_size=50))
+def test_choices_survive(choices: list[int]) -> None:
+    read = SetResult.model_validate_json(result(choices).model_dump_json())
+    assert read.outcomes[0].choices is not None
+    assert read.outcomes[0].choices.dtype == np.uint8
+    assert read.outcomes[0].choices.tolist() == choices
+
+
+def test_files(tmp_path: Path) -> None:
+    meta = ModelMeta(
+        name="org/model", weights_hash="ab" * 32, input_tag="i", parameters=5, library_version="0"
+    )
+    folder = result_folder(tmp_path, meta.name, meta.weights_hash)
+    assert folder == tmp_path / "org__model" / "abababababab"
+    write_meta(folder, meta)
+    path = write_result(folder, result([0, 1, UNANSWERED]))
+    assert sorted(file.name for file in folder.iterdir()) == ["model_meta.json", "nights.json"]
+    assert read_meta(folder) == meta
+    ((read, results),) = read_results(tmp_path)
+    assert read == meta
+    assert results["nights"].model_dump_json() == read_result(path).model_dump_json()
+    umask = os.umask(0)
+    os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_average_precision_survives_with_its_gaps() -> None:
+    values = {"medium": np.array([0.1, np.nan]), "hard": np.array([1 / 3, 0.0])}
+    outcome = Outcome(signature="s", figure=0.2, low=0.1, high=0.3, average_precision=values)
+    read = SetResult.model_validate_json(
+        result([0, 0], labels=None, outcomes=(outcome,)).model_dump_json()
+    ).outcomes[0]
+    assert read.choices is None
+    assert read.average_precision is not None
+    for protocol, expected in values.items():
+        np.testing.assert_array_equal(read.average_precision[protocol], expected)  # type: ignore[index]
+
+
+def test_what_a_later_version_adds_is_passed_over(tmp_path: Path) -> None:
+    path = write_result(tmp_path, result([1]))
+    content = json.loads(path.read_text())
+    content["schema_version"] = 7
+    content["new"] = {"a": 1}
+    content["outcomes"][0]["newer"] = [2]
+    path.write_text(json.dumps(content))
+    assert read_result(path).schema_version == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.pop("samples_hash"), "samples_hash: Field required"),
+        (lambda content: content.update(n=5), r"whole file: .*labels of 5 samples were expected, got 2"),
+        (
+            lambda content: content["outcomes"][0].update(choices="uint8:!"),
+            "outcomes.0.choices: .*packed array",
+        ),
+        (lambda content: content["outcomes"][0].update(choices="object:00"), "outcomes.0.choices: .*packed"),
+    ],
+)
+def test_broken_files_are_told(tmp_path: Path, change: Any, message: str) -> None:
+    path = write_result(tmp_path, result([0, 1]))
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"nights.json is no SetResult: {message}"):
+        read_result(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"nights.json is no SetResult: whole file"):
+        read_result(path)
+
+
+def test_a_write_that_fails_leaves_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_result(tmp_path, result([0, 1]))
+    before = path.read_bytes()
+
+    def full(*names: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_result(tmp_path, result([1, 1]))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,192 @@
+"""`unisim bench data`: which sets are there, and getting those that the Hub has."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unisim_metrics.cli.bench.options import RootOption
+from unisim_metrics.cli.output import Result, print_note, print_table
+
+if TYPE_CHECKING:
+    from unisim_metrics.benchmark.datasets import Dataset, Split, Status
+
+app = typer.Typer(
+    help="The benchmark's data: what is there, and how to get the rest.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# More are counted, not named.
+_MOST_NAMED = 2
+_MOST_LISTED = 20
+
+
+class TableFormat(str, Enum):
+    """How a list of sets is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+FormatOption = Annotated[TableFormat, typer.Option("--format", help="table, json or markdown.")]
+DatasetOption = Annotated[
+    list[str] | None, typer.Option("--dataset", "-d", help="A set; may be repeated. All sets if left out.")
+]
+
+
+@app.command("list")
+def list_sets(dataset: DatasetOption = None, form: FormatOption = TableFormat.TABLE) -> None:
+    """List the sets: task, samples, licence, source.
+
+    [bold]unisim bench data list --format markdown[/]
+    """
+    rows = []
+    for each in _load(dataset, Path(".")):
+        rows.append(
+            {
+                "dataset": each.id,
+                "task": each.task,
+                "test": each.size,
+                "train": each.train_size or "",
+                "folder": _folder(each, "test"),
+                "Hub": each.hub["test"].repository if "test" in each.hub else "",
+                "licence": each.licence,
+                "source": each.url,
+            }
+        )
+    _print(Result(rows, title=f"{len(rows)} sets"), form)
+
+
+@app.command("status")
+def status(
+    root: RootOption = Path("."),
+    dataset: DatasetOption = None,
+    split: Annotated[str, typer.Option(help="test, or train for the sets that UniSim trains on.")] = "test",
+    form: FormatOption = TableFormat.TABLE,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Look for files and folders, not for each image.")
+    ] = False,
+) -> None:
+    """Tell which sets are under the data root, which are incomplete, and how to get what is missing.
+
+    [bold]unisim bench data status --root DATA[/]
+    """
+    chosen = [each for each in _load(dataset, root) if dataset or split in each.files]
+    found = [(each, each.status(split, images=not quick)) for each in chosen]
+    states = [state.state for _, state in found]
+    summary = {state: states.count(state) for state in ("present", "incomplete", "missing")}
+    if form == TableFormat.JSON:
+        rows = [_details(each, split, state) for each, state in found]
+        print(Result(rows, title="", summary={**summary}).to_json(), end="")
+        return
+    rows = [
+        {
+            "dataset": each.id,
+            "state": state.state,
+            "images": "" if state.images is None else state.images,
+            "not there": _shorten(state),
+            "how to get it": "" if state.state == "present" else _how_to_get(each, split),
+        }
+        for each, state in found
+    ]
+    _print(Result(rows, title=f"{split} samples under {root}", summary={**summary}), form)
+
+
+@app.command("get")
+def get(
+    datasets: Annotated[list[str], typer.Argument(metavar="SET…", help="The sets to fetch.")],
+    root: RootOption = Path("."),
+    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    revision: Annotated[
+        str | None, typer.Option(help="A commit, tag or branch instead of the one that is pinned.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be fetched.")] = False,
+) -> None:
+    """Fetch sets from the Hugging Face Hub: a pinned commit, checked; run again to go on after an interruption.
+
+    Sets that the Hub does not have are refused; the message says where to get them. Read their licences.
+
+    [bold]unisim bench data get nights hpdv2 --root DATA[/]
+    """
+    from unisim_metrics.benchmark.downloads import fetch, plan_download
+
+    for each in _load(datasets, root):
+        download = plan_download(each, split, revision)
+        print_note(f"{each.id}: {download.source.repository} at {download.commit}, licence: {each.licence}")
+        for path in download.done:
+            print_note(f"  {path} was fetched before")
+        for file in download.files:
+            print_note(f"  {file.path}, {file.size / 1e6:,.1f} MB")
+        if dry_run:
+            continue
+        fetch(download)
+        state = each.status(split, images=True)
+        print_note(f"{each.id}: {state.state}{': ' if state.state != 'present' else ''}{_shorten(state)}")
+
+
+def _load(names: list[str] | None, root: Path) -> list[Dataset]:
+    from unisim_metrics.benchmark.datasets import list_datasets, load_dataset
+
+    return [load_dataset(name, root) for name in names or list_datasets()]
+
+
+def _folder(dataset: Dataset, split: Split) -> str:
+    wanted: list[str] = [*dataset.files[split], *dataset.images[split]]
+    return ", ".join(sorted({name.split("/")[0] for name in wanted}))
+
+
+def _how_to_get(dataset: Dataset, split: Split) -> str:
+    if split in dataset.hub:
+        return f"unisim bench data get {dataset.id}{'' if split == 'test' else f' --split {split}'}"
+    return f"{dataset.url} → {_folder(dataset, split)}/"
+
+
+def _shorten(state: Status) -> str:
+    parts = [state.problem] if state.problem is not None else []
+    if state.missing_images:
+        count = f"{len(state.missing_images)} of {state.images} images"
+        parts.append(f"{count} ({state.missing_images[0]}{', …' if len(state.missing_images) > 1 else ''})")
+    else:
+        more = len(state.missing) - _MOST_NAMED
+        parts += [*state.missing[:_MOST_NAMED], *([f"… {more} more"] if more > 0 else [])]
+    return ", ".join(parts)
+
+
+def _details(dataset: Dataset, split: Split, state: Status) -> dict[str, Any]:
+    source = dataset.hub.get(split)
+    return {
+        "dataset": dataset.id,
+        "task": dataset.task,
+        "split": split,
+        "state": state.state,
+        "files": list(dataset.files[split]),
+        "folders": list(dataset.images[split]),
+        "missing": list(state.missing),
+        "images": state.images,
+        "missing_images": len(state.missing_images),
+        "such_as": list(state.missing_images[:_MOST_LISTED]),
+        "problem": state.problem,
+        "folder": _folder(dataset, split),
+        "licence": dataset.licence,
+        "url": dataset.url,
+        "hub": source.repository if source else None,
+        "hub_files": list(source.files) if source else [],
+        "revision": source.revision if source else None,
+    }
+
+
+def _print(result: Result, form: TableFormat) -> None:
+    if form == TableFormat.JSON:
+        print(result.to_json(), end="")
+    elif form == TableFormat.MARKDOWN:
+        columns = list(result.rows[0]) if result.rows else []
+        print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
+        for row in result.rows:
+            print(f"| {' | '.join(str(value).replace('|', chr(92) + '|') for value in row.values())} |")
+    else:
+        print_table(result)

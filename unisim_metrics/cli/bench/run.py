@@ -1,0 +1,146 @@
+"""`unisim bench run`: a model through sets of the benchmark."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unisim_metrics.cli.bench.options import RootOption
+from unisim_metrics.cli.output import Result, print_error, print_note, print_table, print_warning
+
+if TYPE_CHECKING:
+    from unisim_metrics.benchmark.results import SetResult
+
+
+class Overwriting(str, Enum):
+    """What to do about a result that is there already."""
+
+    ALWAYS = "always"
+    ONLY_MISSING = "only-missing"
+    NEVER = "never"
+    READ_ONLY = "read-only"
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="A name (see `unisim models`), a directory, a Hub id.")],
+    root: RootOption = Path("."),
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="A set, or a .jsonl or .parquet file of samples; may be repeated. All that are there if left out.",
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", "-t", help="All sets of a task, iqa or it-2afc; may be repeated."),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="The folder of the result files.")] = Path("results"),
+    split: Annotated[str, typer.Option(help="test, or train for the sets that UniSim trains on.")] = "test",
+    n: Annotated[
+        int | None, typer.Option(min=1, help="Samples of each set; as many as in the paper if left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which draw of the samples.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Threads that read images; as many as cores if left out.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Items that pass through the model together.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where the model runs; cuda if there is one.")] = None,
+    demonstrations: Annotated[
+        int, typer.Option(min=0, help="Solved samples that a generative model is shown first.")
+    ] = 0,
+    max_lost: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of a set's samples that may have no choice.")
+    ] = 0.01,
+    overwrite: Annotated[
+        Overwriting, typer.Option(help="What to do about results that are there already.")
+    ] = Overwriting.ONLY_MISSING,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither read nor keep embeddings on disk.")
+    ] = False,
+) -> None:
+    """Ask a model about sets of the benchmark, and print its figures with their 95 % intervals.
+
+    A run that was stopped goes on when it is started again. torchrun and accelerate launch share it among devices.
+
+    [bold]unisim bench run unisim-mini --root DATA[/]  ·
+    [bold]unisim bench run unisim-vit-b-32 --root DATA --task iqa --dataset mine.jsonl[/]
+    """
+    from unisim_metrics.benchmark.errors import BenchmarkError
+    from unisim_metrics.benchmark.runner import run as run_benchmark
+    from unisim_metrics.benchmark.tasks import find_task
+    from unisim_metrics.cli.scoring import pick_device
+
+    warnings.showwarning = lambda message, *_, **__: print_warning(str(message))
+    named = [name for each in task or [] for name in find_task(each).datasets] + (dataset or [])
+    failures: Mapping[str, str] = {}
+    try:
+        found = run_benchmark(
+            model,
+            list(dict.fromkeys(named)) or None,
+            root,
+            results=results,
+            split=split,
+            n=n,
+            seed=seed,
+            cache=not no_cache,
+            workers=workers,
+            batch_size=batch_size,
+            max_lost=max_lost,
+            overwrite=overwrite.value,
+            demonstrations=demonstrations,
+            device=None if device is None else pick_device(device),
+        )
+    except BenchmarkError as error:
+        found, failures = error.results, error.failures
+    # Where several processes share the work, one tells of it.
+    if os.environ.get("RANK", "0") == "0":
+        for name, reason in failures.items():
+            print_error(f"{name}: {reason}")
+        if found:
+            print_table(Result(_rows(found), title=f"{model}, seed {seed}"))
+            print_note(f"Results are in {results}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _rows(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
+    """One row a figure, and one for the mean of each task that is complete."""
+    from unisim_metrics.benchmark.summary import summarize
+    from unisim_metrics.benchmark.tasks import TASKS, task_of
+
+    rows = []
+    summary = summarize(found)
+    for task in TASKS:
+        own = [result for result in found.values() if task_of(result.task) is task]
+        rows += [
+            {
+                "task": task.title,
+                "dataset": result.dataset,
+                "method": outcome.method or "",
+                "figure": outcome.figure,
+                "from": outcome.low,
+                "to": outcome.high,
+                "n": result.n,
+                "lost": result.lost,
+            }
+            for result in own
+            for outcome in result.outcomes
+        ]
+        if task.id in summary.tasks:
+            mean = summary.tasks[task.id]
+            means = [result for result in own if result.dataset in task.datasets]
+            count = {"n": sum(result.n for result in means), "lost": sum(result.lost for result in means)}
+            figures = {"figure": mean.value, "from": mean.low, "to": mean.high}
+            method = summary.methods.get(task.id, "")
+            rows.append({"task": task.title, "dataset": "mean", "method": method, **figures, **count})
+    return rows
