@@ -12,7 +12,11 @@ from unisim_metrics.cli.output import print_note
 
 def convert(
     checkpoint: Annotated[
-        Path, typer.Argument(help="An authors' .pt file, an adapter directory, a full model's directory.")
+        Path,
+        typer.Argument(
+            help="An authors' .pt file, their LLaVA checkpoint (a directory, zip or tar), an adapter's or a"
+            " full model's directory."
+        ),
     ],
     directory: Annotated[Path, typer.Argument(help="The new directory to write.")],
     base: Annotated[
@@ -28,6 +32,8 @@ def convert(
     ] = None,
 ) -> None:
     """Convert a checkpoint to a PEFT adapter directory, or with --merged to a full model directory.
+
+    A LLaVA checkpoint becomes a full model in transformers' layout.
 
     [bold]unisim convert epoch_1.pt adapter/[/]  ·  [bold]unisim convert epoch_1.pt model/ --merged[/]
     """

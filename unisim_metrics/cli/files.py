@@ -27,6 +27,8 @@ _AHEAD = 2
 class FileModel:
     """A model over the embeddings of files, which `encode` makes; a `PerceptualModel` itself.
 
+    A generative model, which has no embeddings, is given the files that `encode` found readable.
+
     Attributes:
         model: The model that encodes.
         unreadable: Why files could not be read, by file.
@@ -71,13 +73,13 @@ class FileModel:
             advance: Is called with the number of files done, batch by batch.
         """
         new = [item for item in dict.fromkeys(items) if item not in self._images and item not in self._texts]
-        texts = [item for item in new if isinstance(item, str)]
+        texts = [item for item in new if isinstance(item, str) and self.embeds]
         for start in range(0, len(texts), self.batch_size):
             part = texts[start : start + self.batch_size]
             self._texts.update(zip(part, self.model.embed_texts(part).cpu(), strict=True))
         for batch in self._read([item for item in new if isinstance(item, Path)]):
             images = {path: image for path, image in batch.items() if image is not None}
-            if images:
+            if images and self.embeds:
                 self._images.update(
                     zip(images, self.model.embed_images(list(images.values())).cpu(), strict=True)
                 )
@@ -89,10 +91,14 @@ class FileModel:
 
     def embed_images(self, images: Any) -> Tensor:
         """Look up the embeddings `[N, D]` of readable files that `encode` has seen."""
+        if not self.embeds:
+            return self.model.embed_images(images)
         return torch.stack([self._images[path] for path in images])
 
     def embed_texts(self, texts: str | Sequence[str]) -> Tensor:
         """Embed texts `[N, D]`, those that `encode` has not seen as well."""
+        if not self.embeds:
+            return self.model.embed_texts(texts)
         texts = [texts] if isinstance(texts, str) else texts
         self.encode(texts)
         return torch.stack([self._texts[text] for text in texts])
@@ -106,6 +112,8 @@ class FileModel:
         prompts: Prompts | None = None,
     ) -> Tensor:
         """Score `N` alternatives against each of `B` references, `[B, N]`."""
+        if not self.embeds:
+            return self.model.compare(references, alternatives, task, method, prompts)
         return functional.compare(self, references, alternatives, task, method, prompts)
 
     def _read(self, paths: Sequence[Path]) -> Iterator[dict[Path, Tensor | None]]:

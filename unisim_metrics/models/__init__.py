@@ -4,6 +4,7 @@ from unisim_metrics.models.clip import CLIPEncoder
 from unisim_metrics.models.convert import convert
 from unisim_metrics.models.custom import CustomEncoder
 from unisim_metrics.models.encoder import EncoderModel
+from unisim_metrics.models.generative import GenerativeModel
 from unisim_metrics.models.loading import load_model
 from unisim_metrics.models.open_clip import OpenCLIPEncoder
 from unisim_metrics.models.protocol import PerceptualModel
@@ -14,6 +15,7 @@ __all__ = [
     "CLIPEncoder",
     "CustomEncoder",
     "EncoderModel",
+    "GenerativeModel",
     "ModelEntry",
     "OpenCLIPEncoder",
     "PerceptualModel",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unisim_metrics.errors import CheckpointError
+from unisim_metrics.models.archives import is_archive, unpacked
 from unisim_metrics.models.checkpoint import load_checkpoint
 from unisim_metrics.models.directories import (
     PROCESSOR_FILES,
@@ -22,6 +23,8 @@ from unisim_metrics.models.directories import (
     read_clip,
     read_json,
 )
+from unisim_metrics.models.llava_checkpoint import is_llava_checkpoint
+from unisim_metrics.models.llava_conversion import convert_llava
 from unisim_metrics.models.lora import merge_lora
 
 __all__ = ["base_of_adapter", "convert", "revision_of_base"]
@@ -61,11 +64,13 @@ def convert(
     """Write a checkpoint as an adapter directory or a merged directory.
 
     An adapter directory loads with ``PeftModel.from_pretrained(CLIPModel.from_pretrained(base), out)``, a
-    merged one with ``CLIPModel.from_pretrained(out)``; both hold the tokenizer and the processor beside.
-    ``out`` appears whole or not at all.
+    merged one with ``CLIPModel.from_pretrained(out)``; both hold the tokenizer and the processor beside. An
+    authors' LLaVA checkpoint, which has no adapter, becomes a directory that loads with
+    ``LlavaForConditionalGeneration.from_pretrained(out)``. ``out`` appears whole or not at all.
 
     Args:
-        source: An authors' ``.pt``, an adapter directory, or a full model's directory.
+        source: An authors' ``.pt``, an adapter directory, a full model's directory, or an authors' LLaVA
+            checkpoint: its directory, or a zip or tar archive of it.
         out: The directory to write; it must be new or empty.
         base: Directory or Hub id of the base CLIP model; by default found from the source.
         merged: Whether to merge the adapter into the base.
@@ -92,7 +97,14 @@ def convert(
             f"Argument `source` must be a file or directory, but there is no {str(source)!r}."
         )
     hub: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
-    with no_progress_bar(), _new_directory(out) as directory:
+    with no_progress_bar(), _new_directory(out) as directory, _folder(source) as source:
+        if source.is_dir() and is_llava_checkpoint(source):
+            if base is not None or base_name is not None:
+                raise ValueError(
+                    f"Argument `base` must be left out for {source}, which holds a whole LLaVA model."
+                )
+            convert_llava(source, directory)
+            return out
         if source.is_dir() and not is_adapter(source):
             if not merged:
                 raise ValueError(
@@ -151,6 +163,16 @@ def revision_of_base(directory: Path) -> str | None:
     """The version of its base on the Hub that an adapter's configuration names, if it does."""
     revision = read_json(directory / "adapter_config.json").get("revision")
     return None if revision is None else str(revision)
+
+
+@contextmanager
+def _folder(source: Path) -> Iterator[Path]:
+    """The directory inside an archive; anything else as it is."""
+    if not is_archive(source):
+        yield source
+        return
+    with unpacked(source) as folder:
+        yield folder
 
 
 def _copy_processor(source: Path, target: Path) -> None:

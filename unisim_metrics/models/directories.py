@@ -22,6 +22,7 @@ from unisim_metrics.models.registry import REGISTRY
 __all__ = [
     "PROCESSOR_FILES",
     "Base",
+    "check_keys",
     "clip_class",
     "describe_keys",
     "is_adapter",
@@ -138,7 +139,7 @@ def read_clip(directory: Path) -> Any:
             model, report = read
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"The model in {directory} cannot be read: {error}") from error
-    _check_keys(
+    check_keys(
         str(directory),
         missing=report["missing_keys"],
         extra=[key for key in report["unexpected_keys"] if not key.endswith("position_ids")],
@@ -230,9 +231,7 @@ def load_adapter(directory: Path, base: Base) -> Any:
             f"The adapter in {directory} does not fit the base `{base.name}`: {error}"
         ) from error
     wanted = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
-    _check_keys(
-        str(directory), missing=sorted(wanted - weights.keys()), extra=sorted(weights.keys() - wanted)
-    )
+    check_keys(str(directory), missing=sorted(wanted - weights.keys()), extra=sorted(weights.keys() - wanted))
     return model.to(torch.float32).eval()
 
 
@@ -275,7 +274,8 @@ def read_tokenizer(*directories: Path) -> Any:
     )
 
 
-def _check_keys(source: str, missing: Any, extra: Any) -> None:
+def check_keys(source: str, missing: Any, extra: Any) -> None:
+    """Raise a `CheckpointError` if weights are missing or left over."""
     if missing or extra:
         raise CheckpointError(
             f"The weights in {source} must be exactly the model's, but"

@@ -18,7 +18,11 @@ _FILE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 _SMALL_FILES = [
     "config.json",
     "adapter_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
     "preprocessor_config.json",
+    "video_preprocessor_config.json",
     "processor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -26,6 +30,7 @@ _SMALL_FILES = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "tokenizer.model",
 ]
 _SAFE_WEIGHTS = [
     "model.safetensors",

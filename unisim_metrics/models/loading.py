@@ -23,11 +23,16 @@ from unisim_metrics.models.directories import (
     load_adapter,
     load_base,
     read_clip,
+    read_json,
     read_preprocessing,
     read_tokenizer,
 )
 from unisim_metrics.models.encoder import EncoderModel
+from unisim_metrics.models.generative import GenerativeModel, Mode
+from unisim_metrics.models.generative_loading import is_generative, load_generative, wrap_generative
 from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
+from unisim_metrics.models.llava_checkpoint import is_llava_checkpoint
+from unisim_metrics.models.loading_options import GENERATIVE_OPTIONS, Options, refuse
 from unisim_metrics.models.lora import is_peft_model, merge_lora
 from unisim_metrics.models.open_clip import PREFIX, is_open_clip, load_open_clip, wrap_open_clip
 from unisim_metrics.models.protocol import PerceptualModel
@@ -37,22 +42,6 @@ from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
 __all__ = ["load_model"]
 
 _CHECKPOINT_SUFFIXES = (".pt", ".pth")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Options:
-    """What the caller of ``load_model`` chose, passed along as one."""
-
-    revision: str | None = None
-    base: Any = None
-    truncate: bool = True
-    preprocessing: Preprocessing | None = None
-    tokenizer: Any = None
-    cache_dir: str | Path | None = None
-    token: str | bool | None = None
-
-    def hub(self) -> dict[str, Any]:
-        return {"cache_dir": self.cache_dir, "token": self.token}
 
 
 def load_model(
@@ -66,6 +55,11 @@ def load_model(
     truncate: bool = True,
     preprocessing: Preprocessing | None = None,
     tokenizer: Any = None,
+    processor: Any = None,
+    device_map: Any = None,
+    batch_size: int | None = None,
+    mode: Mode | None = None,
+    debias: bool | None = None,
     cache_dir: str | PathLike[str] | None = None,
     token: str | bool | None = None,
 ) -> PerceptualModel:
@@ -77,21 +71,28 @@ def load_model(
 
     Args:
         name_or_path_or_module: A name of ``list_models()``; a directory with a CLIP model of transformers (or
-            another image tower joined to CLIP's text tower), an adapter of peft or a model of open_clip; a
-            ``.pt`` of the authors; ``"open_clip:ARCHITECTURE/PRETRAINED"``; a Hub id ``"org/name"``; a
-            ``CLIPModel``, ``PeftModel``, model of open_clip, or any module with ``encode_image`` and
+            another image tower joined to CLIP's text tower), an adapter of peft, a model of open_clip or a
+            vision-language model of transformers; a ``.pt`` of the authors;
+            ``"open_clip:ARCHITECTURE/PRETRAINED"``; a Hub id ``"org/name"``; a ``CLIPModel``, ``PeftModel``,
+            model of open_clip, vision-language model, or any module with ``encode_image`` and
             ``encode_text``.
         revision: Branch, tag or commit of a Hub id.
         base: Directory or Hub id of the CLIP model that an adapter or ``.pt`` was trained from; found by
             default.
         device: Where the model goes; the CPU, or where a module already is, by default.
-        dtype: Type of the weights; float32 whatever a file stores, or what a module already has, by default.
+        dtype: Type of the weights; float32 whatever a file stores, or what a module already has, by default. A
+            generative model keeps the file's own type on an accelerator.
         resample: ``"bicubic"``, or ``"pil"`` to resize every image by Pillow: exact, without gradients,
             slower.
         truncate: Whether texts longer than the model's context are cut, with one warning a process, or are an
             error.
         preprocessing: How images are prepared, if not as the model says.
         tokenizer: The tokenizer, if not the model's own: of transformers for CLIP, else a callable.
+        processor: The processor of a generative model, if not the directory's own.
+        device_map: How a generative model is spread over devices, as transformers takes it; needs accelerate.
+        batch_size: How many questions pass through a generative model at a time.
+        mode: How a generative model answers, ``"letters"`` (the default) or ``"generate"``.
+        debias: Whether a generative model is asked in several orders of the alternatives; not by default.
         cache_dir: Another place for downloads and converted copies.
         token: For a private or gated repository of the Hub.
 
@@ -105,30 +106,41 @@ def load_model(
             out.
     """
     target = name_or_path_or_module
-    options = _Options(
+    options = Options(
         revision=revision,
         base=base,
+        device=device,
+        dtype=dtype,
+        resample=resample,
         truncate=truncate,
         preprocessing=preprocessing,
         tokenizer=tokenizer,
+        processor=processor,
+        device_map=device_map,
+        batch_size=batch_size,
+        mode=mode,
+        debias=debias,
         cache_dir=None if cache_dir is None else Path(cache_dir),
         token=token,
     )
     if resample not in ("bicubic", "pil"):
         raise ValueError(f"Argument `resample` must be one of ('bicubic', 'pil'), but got {resample!r}.")
+    if device is not None and device_map is not None:
+        raise ValueError("Arguments `device` and `device_map` must not be given together.")
     if isinstance(target, str | PathLike):
         model = _from_name(target, options)
-        model.to(dtype or torch.float32).requires_grad_(False)
-        model.backbone.eval()
+        if isinstance(model, EncoderModel):
+            model.to(dtype or torch.float32).requires_grad_(False)
+            model.backbone.eval()
     elif isinstance(target, PerceptualModel):
-        if options != _Options() or dtype is not None or resample != "bicubic":
+        if dataclasses.replace(options, device=None) != Options():
             raise ValueError(
                 f"Argument `name_or_path_or_module` is a model already ({target.name!r}): only `device`"
                 " applies to it."
             )
         return target if device is None else target.to(torch.device(device))
     elif isinstance(target, nn.Module):
-        _refuse(options, "a module", "revision", "base", "cache_dir", "token")
+        refuse(options, "a module", "revision", "base", "cache_dir", "token")
         model = _from_module(target, options)
         if dtype is not None:
             model.to(dtype)
@@ -137,18 +149,18 @@ def load_model(
             "Argument `name_or_path_or_module` must be a name, a path, a module or a perceptual model, but"
             f" got {type(target).__name__}."
         )
-    if resample != "bicubic":
+    if resample != "bicubic" and isinstance(model, EncoderModel):
         model.preprocessing = dataclasses.replace(model.preprocessing, resample=resample)
     return model if device is None else model.to(device)
 
 
-def _from_name(target: str | PathLike[str], options: _Options) -> EncoderModel:
+def _from_name(target: str | PathLike[str], options: Options) -> EncoderModel | GenerativeModel:
     name = str(target)
     is_text = isinstance(target, str)
     if is_text and name in REGISTRY:
         return _from_registry(REGISTRY[name], options)
     if is_text and name.startswith(PREFIX):
-        _refuse(options, "a model of open_clip", "revision", "base", "token")
+        refuse(options, "a model of open_clip", "revision", "base", "token")
         return _from_open_clip(name.removeprefix(PREFIX), options)
     path = Path(target).expanduser()
     if not name:
@@ -163,46 +175,65 @@ def _from_name(target: str | PathLike[str], options: _Options) -> EncoderModel:
     raise ValueError(_unknown(name))
 
 
-def _from_registry(entry: ModelEntry, options: _Options) -> EncoderModel:
+def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | GenerativeModel:
     if entry.kind == "bundled":
-        _refuse(options, f"`{entry.name}`", "revision", "base")
+        refuse(options, f"`{entry.name}`", "revision", "base")
         directory = Path(str(resources.files("unisim_metrics") / "assets" / entry.name))
         return _from_directory(directory, entry.name, options)
     if entry.kind == "open_clip":
-        _refuse(options, f"`{entry.name}`", "revision", "base", "token")
+        refuse(options, f"`{entry.name}`", "revision", "base", "token")
         return _from_open_clip(entry.source, options, entry.name)
     if entry.kind == "published":
-        _refuse(options, f"`{entry.name}`", "revision", "base")
+        refuse(options, f"`{entry.name}`", "revision", "base")
         directory = find_published(entry, options.cache_dir, options.token)
         return _from_directory(directory, entry.name, options)
     directory = fetch_snapshot(entry.source, options.revision, **options.hub())
     return _from_directory(directory, entry.name, dataclasses.replace(options, revision=None))
 
 
-def _from_directory(directory: Path, name: str, options: _Options) -> EncoderModel:
-    _refuse(options, f"the directory {directory}", "revision")
+def _from_directory(directory: Path, name: str, options: Options) -> EncoderModel | GenerativeModel:
+    refuse(options, f"the directory {directory}", "revision")
     if is_adapter(directory):
         revision = None if options.base else revision_of_base(directory)
         base = load_base(options.base or base_of_adapter(directory), revision=revision, **options.hub())
         return _clip(merge_lora(load_adapter(directory, base)), name, options, directory, base.directory)
-    _refuse(options, f"the full model in {directory}", "base")
-    if (directory / "open_clip_config.json").is_file() and not (directory / "config.json").is_file():
+    refuse(options, f"the full model in {directory}", "base")
+    config = directory / "config.json"
+    if (directory / "open_clip_config.json").is_file() and not config.is_file():
         return _from_open_clip(f"local-dir:{directory}", options, name)
+    if is_llava_checkpoint(directory):
+        raise ValueError(
+            f"The directory {directory} holds a model in the layout of the LLaVA-NeXT code: convert it first, `unisim"
+            f" convert {directory} NEW_DIRECTORY`, and load that."
+        )
+    if config.is_file() and is_generative(read_json(config)):
+        refuse(options, f"the generative model {name!r}", "preprocessing", "tokenizer")
+        return load_generative(
+            directory,
+            name,
+            processor=options.processor,
+            device=options.device,
+            dtype=options.dtype,
+            device_map=options.device_map,
+            resample=options.resample,
+            **options.judging(),
+        )
     return _clip(read_clip(directory), name, options, directory)
 
 
-def _from_file(path: Path, options: _Options) -> EncoderModel:
+def _from_file(path: Path, options: Options) -> EncoderModel:
     if path.suffix not in _CHECKPOINT_SUFFIXES:
         raise ValueError(
             f"Argument `name_or_path_or_module` must be a directory or an authors' checkpoint"
             f" ({', '.join(_CHECKPOINT_SUFFIXES)}), but got the file {str(path)!r}."
         )
-    _refuse(options, f"the file {path}", "revision")
+    refuse(options, f"the file {path}", "revision")
     checkpoint = load_checkpoint(path, options.base, **options.hub())
     return _clip(merge_lora(checkpoint.model), path.stem, options, checkpoint.base.directory)
 
 
-def _from_open_clip(spec: str, options: _Options, name: str | None = None) -> EncoderModel:
+def _from_open_clip(spec: str, options: Options, name: str | None = None) -> EncoderModel:
+    refuse(options, "a model of open_clip", *GENERATIVE_OPTIONS)
     return load_open_clip(
         spec,
         name=name,
@@ -213,10 +244,14 @@ def _from_open_clip(spec: str, options: _Options, name: str | None = None) -> En
     )
 
 
-def _from_module(module: nn.Module, options: _Options) -> EncoderModel:
+def _from_module(module: nn.Module, options: Options) -> EncoderModel | GenerativeModel:
     kind = type(module).__name__
     core = module.get_base_model() if is_peft_model(module) else module  # type: ignore[operator]
     settings: dict[str, Any] = getattr(getattr(core, "config", None), "to_dict", dict)()
+    if settings and is_generative(settings):
+        refuse(options, f"a {kind}", "preprocessing", "tokenizer", "device_map")
+        return wrap_generative(core, options.processor, options.resample, **options.judging())
+    refuse(options, f"a {kind}", *GENERATIVE_OPTIONS)
     if clip_class(settings) is not None:
         # A model read by `from_pretrained` remembers the directory or id, whose tokenizer may be at hand.
         source = Path(str(getattr(core, "name_or_path", "") or "."))
@@ -237,8 +272,9 @@ def _from_module(module: nn.Module, options: _Options) -> EncoderModel:
     return CustomEncoder(module, options.tokenizer, kind, options.preprocessing)
 
 
-def _clip(backbone: nn.Module, name: str, options: _Options, *directories: Path) -> CLIPEncoder:
+def _clip(backbone: nn.Module, name: str, options: Options, *directories: Path) -> CLIPEncoder:
     """A CLIP encoder with the tokenizer and processor of the first directory that has them."""
+    refuse(options, f"the encoder {name!r}", *GENERATIVE_OPTIONS)
     tokenizer = options.tokenizer if options.tokenizer is not None else read_tokenizer(*directories)
     preprocessing = options.preprocessing
     if preprocessing is None:
@@ -251,13 +287,6 @@ def _clip(backbone: nn.Module, name: str, options: _Options, *directories: Path)
         ]
         preprocessing = read_preprocessing((has_processor or list(directories))[0], backbone)
     return CLIPEncoder(backbone, tokenizer, name, preprocessing, options.truncate)
-
-
-def _refuse(options: _Options, what: str, *arguments: str) -> None:
-    """An argument that would be ignored is an error."""
-    for argument in arguments:
-        if getattr(options, argument) is not None:
-            raise ValueError(f"Argument `{argument}` does not apply to {what}: leave it out.")
 
 
 def _unknown(name: str) -> str:

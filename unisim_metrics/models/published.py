@@ -51,7 +51,7 @@ def find_published(
     else:
         reasons.append("no organisation of the Hub is configured (UNISIM_HUB_ORG is not set)")
 
-    checkpoint = copy.with_suffix(".pt")
+    checkpoint = copy.with_name(_file_name(entry))
     try:
         if not checkpoint.is_file():
             _fetch_from_drive(entry, checkpoint)
@@ -73,6 +73,11 @@ def find_published(
     raise _unavailable(entry, copy, reasons) from cause
 
 
+def _file_name(entry: ModelEntry) -> str:
+    """What the authors' file is called here."""
+    return f"{entry.name}.{'zip' if entry.archive else 'pt'}"
+
+
 def _fetch_from_drive(entry: ModelEntry, target: Path) -> None:
     """Fetch the authors' file; ``target`` appears when it is whole."""
     if is_offline():
@@ -85,7 +90,7 @@ def _fetch_from_drive(entry: ModelEntry, target: Path) -> None:
             " 'unisim-metrics[drive]'`"
         ) from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(f".{os.getpid()}.part")
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         fetched = gdown.download(id=entry.drive_id, output=str(part), quiet=False)
         if fetched is None or not part.is_file():
@@ -102,16 +107,28 @@ def _fetch_from_drive(entry: ModelEntry, target: Path) -> None:
 
 def _unavailable(entry: ModelEntry, copy: Path, reasons: list[str]) -> ModelUnavailableError:
     tried = "\n".join(f"  - {reason}" for reason in reasons)
+    file = _file_name(entry)
+    if entry.archive:
+        by_hand = (
+            "  - without one, fetch the file elsewhere:\n"
+            f"      gdown {entry.drive_id} -O {file}\n"
+            "    copy it here and convert it:\n"
+            f"      unisim convert {file} {copy}\n"
+        )
+    else:
+        by_hand = (
+            "  - without one, fetch the file and its base elsewhere:\n"
+            f"      gdown {entry.drive_id} -O {file}\n"
+            f"      hf download {entry.base} --local-dir base\n"
+            "    copy both here and convert them:\n"
+            f"      unisim convert {file} {copy} --base base --merged\n"
+        )
     return ModelUnavailableError(
         f"The model `{entry.name}` is not on this machine and could not be fetched:\n{tried}\n"
         "Ways out:\n"
         "  - with a network, let the package fetch and convert the authors' file: unset HF_HUB_OFFLINE, run"
         " `pip install 'unisim-metrics[drive]'` and load again;\n"
-        "  - without one, fetch the file and its base elsewhere:\n"
-        f"      gdown {entry.drive_id} -O {entry.name}.pt\n"
-        f"      hf download {entry.base} --local-dir base\n"
-        "    copy both here and convert them:\n"
-        f"      unisim convert {entry.name}.pt {copy} --base base --merged\n"
+        f"{by_hand}"
         f"  - use a copy that somebody has put on the Hub as ORG/{entry.name}: `export UNISIM_HUB_ORG=ORG`;\n"
         "  - use the model that comes with the package: load_model('unisim-mini')."
     )

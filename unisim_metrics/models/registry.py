@@ -15,21 +15,24 @@ class ModelEntry:
     Attributes:
         name: The name that ``load_model`` takes.
         kind: ``"bundled"`` comes with the package; ``"published"`` is one of the authors' checkpoints;
-            ``"clip"`` is a CLIP model of transformers on the Hub; ``"open_clip"`` a model of open_clip.
+            ``"clip"`` is a CLIP model of transformers on the Hub; ``"open_clip"`` a model of open_clip;
+            ``"generative"`` a vision-language model of transformers on the Hub.
         description: One line.
         source: The Hub id, or the specification for open_clip; nothing for the other kinds.
         revision: The commit on the Hub that is loaded.
         base: The Hub id of the model that the checkpoint was trained from.
         drive_id: The authors' file on Google Drive.
+        archive: Whether that file is an archive with a whole model, which is read without its base.
     """
 
     name: str
-    kind: Literal["bundled", "published", "clip", "open_clip"]
+    kind: Literal["bundled", "published", "clip", "open_clip", "generative"]
     description: str
     source: str = ""
     revision: str | None = None
     base: str | None = None
     drive_id: str | None = None
+    archive: bool = False
 
 
 _LAION_B_32 = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -57,6 +60,14 @@ _ENTRIES = (
         "The paper's UniSim ViT-L/14, multi-task LoRA of CLIP",
         base=_OPENAI_L_14_336,
         drive_id="1exLFqZvantuiu4yx2FtdGb8OcolvFg_f",
+    ),
+    ModelEntry(
+        "unisim-ll-n-0.5b",
+        "published",
+        "The paper's UniSim LL-N-0.5B, generative; LLaVA-NeXT-interleave trained on all tasks",
+        base="lmms-lab/llava-next-interleave-qwen-0.5b",
+        drive_id="1jvvjmn0AFyyGHXXqi4m5NcUATzKRz5Ug",
+        archive=True,
     ),
     ModelEntry(
         "clip-vit-b-32",
@@ -98,6 +109,31 @@ _ENTRIES = (
         "open_clip",
         "SigLIP SoViT-400m/14 (WebLI), 384 px",
         source="ViT-SO400M-14-SigLIP-384/webli",
+    ),
+    ModelEntry(
+        "llava-next-0.5b",
+        "generative",
+        "LLaVA-NeXT-interleave over Qwen1.5-0.5B, base of unisim-ll-n-0.5b",
+        source="llava-hf/llava-interleave-qwen-0.5b-hf",
+    ),
+    ModelEntry(
+        "llava-next-7b",
+        "generative",
+        "LLaVA-NeXT-interleave over Qwen1.5-7B",
+        source="llava-hf/llava-interleave-qwen-7b-hf",
+    ),
+    ModelEntry(
+        "mantis-idefics-8b",
+        "generative",
+        "Mantis, Idefics2-8B trained on several images",
+        source="TIGER-Lab/Mantis-8B-Idefics2",
+    ),
+    ModelEntry("qwen2-vl-7b", "generative", "Qwen2-VL-7B", source="Qwen/Qwen2-VL-7B-Instruct"),
+    ModelEntry(
+        "internvl-2.5-8b-mpo",
+        "generative",
+        "InternVL2.5-8B after preference optimisation, the one in transformers' layout",
+        source="OpenGVLab/InternVL2_5-8B-MPO-hf",
     ),
 )
 

@@ -1,0 +1,167 @@
+"""Reading directories with vision-language models of transformers, strictly."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unisim_metrics.errors import CheckpointError
+from unisim_metrics.images import Resample
+from unisim_metrics.models.directories import check_keys, no_progress_bar
+from unisim_metrics.models.generative import GenerativeModel
+
+__all__ = ["is_generative", "load_generative", "read_generative", "read_processor", "wrap_generative"]
+
+# Buffers that older versions of transformers saved.
+_OLD_BUFFERS = ("position_ids", "inv_freq")
+
+
+def is_generative(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is that of a model which writes text about images and text."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    return config.get("model_type") in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+
+def load_generative(
+    directory: Path,
+    name: str,
+    *,
+    processor: Any = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    device_map: Any = None,
+    resample: Resample = "bicubic",
+    **judging: Any,
+) -> GenerativeModel:
+    """Load a directory as a perceptual model, for now on the CPU if there is no `device_map`.
+
+    Args:
+        directory: As `save_pretrained` of the model and of its processor writes it.
+        name: What the signature calls the model.
+        processor: The processor, if not the directory's own.
+        device: Where the model will go.
+        dtype: Type of the weights; by default float32 on a CPU, the file's own on an accelerator.
+        device_map: How the weights are spread over devices instead.
+        resample: How images are resized, for the directory's own processor.
+        judging: What else ``GenerativeModel`` takes.
+
+    Raises:
+        ValueError: If the processor is missing or does not fit.
+        CheckpointError: If weights are not exactly the model's.
+    """
+    if dtype is None and device_map is None and torch.device(device or "cpu").type == "cpu":
+        dtype = torch.float32
+    if processor is None:
+        processor = read_processor(directory, resample)
+    return GenerativeModel(read_generative(directory, dtype, device_map), processor, name, **judging)
+
+
+def wrap_generative(
+    module: Any, processor: Any = None, resample: Resample = "bicubic", **judging: Any
+) -> GenerativeModel:
+    """Use a user's own model of transformers.
+
+    Args:
+        module: The model.
+        processor: Its processor; by default that of the directory which the model was read from.
+        resample: How images are resized, for that default.
+        judging: What else ``GenerativeModel`` takes.
+
+    Raises:
+        ValueError: If there is no processor.
+    """
+    kind = type(module).__name__
+    if processor is None:
+        source = Path(str(getattr(module, "name_or_path", "") or ""))
+        if not (source / "config.json").is_file():
+            raise ValueError(
+                f"Argument `processor` must be given for a {kind} that was not read from a directory: pass"
+                " `transformers.AutoProcessor.from_pretrained(...)`."
+            )
+        processor = read_processor(source, resample)
+    return GenerativeModel(module, processor, kind, **judging)
+
+
+def read_generative(directory: Path, dtype: torch.dtype | None = None, device_map: Any = None) -> Any:
+    """Read a model of `AutoModelForImageTextToText`.
+
+    Args:
+        directory: As `save_pretrained` writes it.
+        dtype: Type of the weights; the file's own if None.
+        device_map: How the weights are spread over devices, as transformers takes it; on the CPU if None.
+
+    Returns:
+        The model, in evaluation mode, without gradients.
+
+    Raises:
+        CheckpointError: If weights are missing, left over, of a wrong shape, or do not fit the devices.
+        ModuleNotFoundError: If `device_map` is given and accelerate is not installed.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText
+
+    if device_map is not None and importlib.util.find_spec("accelerate") is None:
+        raise ModuleNotFoundError(
+            "Argument `device_map` needs accelerate, which is not installed: `pip install"
+            " 'unisim-metrics[training]'` or `pip install accelerate`."
+        )
+    try:
+        with no_progress_bar():
+            read: Any = AutoModelForImageTextToText.from_pretrained(
+                directory,
+                dtype="auto" if dtype is None else dtype,
+                device_map=device_map,
+                output_loading_info=True,
+                local_files_only=True,
+                weights_only=True,
+            )
+            backbone, report = read
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"The model in {directory} cannot be read: {error}") from error
+    check_keys(
+        str(directory),
+        missing=report["missing_keys"],
+        extra=[key for key in report["unexpected_keys"] if not key.endswith(_OLD_BUFFERS)],
+    )
+    if any(weight.is_meta for weight in backbone.parameters()):
+        raise CheckpointError(
+            f"The model in {directory} does not fit the devices of `device_map`, and weights that lie on a disk are not"
+            " supported: take a smaller `dtype`, or more devices."
+        )
+    return backbone.eval().requires_grad_(False)
+
+
+def read_processor(directory: Path, resample: Resample = "bicubic") -> Any:
+    """The processor beside a model.
+
+    Args:
+        directory: The model's.
+        resample: ``"bicubic"`` for the image processor that transformers prefers, ``"pil"`` for Pillow's.
+
+    Raises:
+        ValueError: If there is none that prepares images and text.
+    """
+    import transformers
+
+    auto: Any = transformers
+    try:
+        processor = auto.AutoProcessor.from_pretrained(directory, local_files_only=True)
+        if resample == "pil" and hasattr(processor, "image_processor"):
+            processor.image_processor = auto.AutoImageProcessor.from_pretrained(
+                directory, backend="pil", local_files_only=True
+            )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ValueError(
+            f"The directory {directory} must hold the model's processor, but it cannot be read: {error}"
+        ) from error
+    if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
+        raise ValueError(
+            f"The directory {directory} must hold the processor of a vision-language model (`processor_config.json`,"
+            f" `preprocessor_config.json`), but holds only a {type(processor).__name__}."
+        )
+    return processor
