@@ -14,6 +14,9 @@ from safetensors.torch import load_file
 from unisim_metrics.models.directories import is_adapter, read_json
 from unisim_metrics.training.checkpoints import list_checkpoints, load_checkpoint
 from unisim_metrics.training.errors import TrainingError
+from unisim_metrics.training.generative.recipe import Recipe as GenerativeRecipe
+from unisim_metrics.training.generative.recipe import is_generative
+from unisim_metrics.training.generative.saved import steps_of_weights
 from unisim_metrics.training.recipe import Recipe, build
 
 
@@ -59,9 +62,10 @@ class FinishedRun:
         folder: The run's folder.
         recipe: Every setting, as `recipe.json` holds them.
         environment: Command, versions, data, as `environment.json` holds them.
-        steps: Steps that made the adapter; None if the run keeps no checkpoint that tells.
+        steps: Steps that made the adapter or the model; None if the run keeps no checkpoint that tells.
         planned_steps: Steps of the recipe.
         evaluation: The last validation; None if there was none.
+        first_evaluation: That before the first step; None if there was none.
     """
 
     folder: Path
@@ -70,11 +74,28 @@ class FinishedRun:
     steps: int | None
     planned_steps: int
     evaluation: Evaluation | None
+    first_evaluation: Evaluation | None = None
+
+    @property
+    def generative(self) -> bool:
+        """Whether it is a run of the trainer of generative models."""
+        answer: bool = is_generative(self.recipe)
+        return answer
 
     @property
     def adapter(self) -> Path:
         """The folder of the adapter."""
         return self.folder / "adapter"
+
+    @property
+    def model(self) -> Path:
+        """The folder of the model, where all of it was trained and there is no adapter."""
+        return self.folder / "model"
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether it left an adapter."""
+        return bool(not self.generative or self.recipe["lora"]["rank"])
 
     @property
     def own_evaluation(self) -> Evaluation | None:
@@ -97,18 +118,25 @@ def read_run(folder: Path) -> FinishedRun:
                 f"Argument `run` must be the folder of a run of `unisim train`, but {str(folder)!r} has no {name}."
             )
     recipe = read_json(folder / "recipe.json")
-    planned = build(Recipe, recipe).steps
-    if not is_adapter(folder / "adapter"):
+    generative = is_generative(recipe)
+    planned = build(GenerativeRecipe, recipe).steps if generative else build(Recipe, recipe).steps
+    whole = generative and not recipe["lora"]["rank"]
+    if not (folder / "model" / "config.json").is_file() if whole else not is_adapter(folder / "adapter"):
         raise TrainingError(
-            f"The run in {folder} is not finished: it has no adapter. Go on with `unisim train ... --resume`."
+            f"The run in {folder} is not finished: it has no {'model' if whole else 'adapter'}. Go on with"
+            " `unisim train ... --resume`."
         )
+    weights = folder / ("model" if whole else "adapter")
+    validations = _read_validations(folder / "validation.jsonl")
+    first = next((validation for validation in validations if validation.step == 0), None)
     return FinishedRun(
         folder,
         recipe,
         read_json(folder / "environment.json"),
-        _steps_of_adapter(folder),
+        steps_of_weights(folder, weights) if generative else _steps_of_adapter(folder),
         planned,
-        _last_evaluation(folder / "validation.jsonl"),
+        validations[-1] if validations else None,
+        first,
     )
 
 
@@ -139,25 +167,30 @@ def _name_in_adapter(name: str) -> str:
     return name.removeprefix("clip.").replace(".modules_to_save.default.", ".").replace(".default.", ".")
 
 
-def _last_evaluation(file: Path) -> Evaluation | None:
+def _read_validations(file: Path) -> list[Evaluation]:
     lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
-    last = next((line for line in reversed(lines) if line.strip()), None)
-    if last is None:
-        return None
-    try:
-        content = json.loads(last)
-        results = tuple(
-            Accuracy(
-                str(result["dataset"]),
-                str(result["task"]),
-                float(result["accuracy"]),
-                (float(result["interval"][0]), float(result["interval"][1])),
-                int(result["n"]),
-            )
-            for result in content["results"]
+    validations = []
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            validations.append(_read_validation(json.loads(line)))
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise TrainingError(
+                f"A line of {file} must hold a validation, but does not: {type(error).__name__}: {error}"
+            ) from error
+    return validations
+
+
+def _read_validation(content: Any) -> Evaluation:
+    results = tuple(
+        Accuracy(
+            str(result["dataset"]),
+            str(result["task"]),
+            float(result["accuracy"]),
+            (float(result["interval"][0]), float(result["interval"][1])),
+            int(result["n"]),
         )
-        return Evaluation(int(content["step"]), results, str(content["samples_hash"]))
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise TrainingError(
-            f"The last line of {file} must hold a validation, but does not: {type(error).__name__}: {error}"
-        ) from error
+        for result in content["results"]
+    )
+    return Evaluation(int(content["step"]), results, str(content["samples_hash"]))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from dataclasses import replace
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,6 +21,7 @@ from unisim_metrics.signature import signature
 from unisim_metrics.training.finished_run import FinishedRun, read_run
 from unisim_metrics.training.hub_repository import HubRepository, Published, check_repository_name
 from unisim_metrics.training.model_card import Model, model_card
+from unisim_metrics.training.publication import Publication, without_paths, write_json
 
 # Beside the adapter and not with it: a directory with both a full model and an adapter is, for transformers, a base
 # that the adapter goes on once more.
@@ -29,31 +29,6 @@ MERGED = "merged"
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_PATH = re.compile(r"(?<![\w./:~-])(?:file:/+|[A-Za-z]:[\\/]|/)[^\s'\",;\[\]]*")
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What is to be published, complete in a folder.
-
-    Attributes:
-        repo: `ORG/NAME`.
-        folder: The folder; it goes when the block that prepared it ends.
-    """
-
-    repo: str
-    folder: Path
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """Every file by its path in the repository."""
-        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return {path.relative_to(self.folder).as_posix(): path for path in paths}
-
-    @property
-    def card(self) -> str:
-        """The model card."""
-        return (self.folder / "README.md").read_text(encoding="utf-8")
 
 
 def publish(
@@ -111,6 +86,12 @@ def prepare(
     The arguments and errors are those of `publish`. Nothing is asked of the Hub but the base.
     """
     check_repository_name(repo)
+    if run.generative:
+        from unisim_metrics.training.generative.publishing import prepare_generative
+
+        with prepare_generative(run, repo, base=base, license=license, token=token) as publication:
+            yield publication
+        return
     base_name, directory = _find_base(run, base, token)
     revision = directory.name if _COMMIT.fullmatch(directory.name) else None
     with TemporaryDirectory(prefix="unisim-publish-") as temporary:
@@ -121,13 +102,13 @@ def prepare(
                 shutil.copyfile(run.adapter / name, folder / name)
         # peft reads here which model the adapter goes on, and which version of it.
         on = {"base_model_name_or_path": base_name, "revision": revision}
-        _write(folder / "adapter_config.json", read_json(folder / "adapter_config.json") | on)
+        write_json(folder / "adapter_config.json", read_json(folder / "adapter_config.json") | on)
         convert(folder, folder / MERGED, base=directory, merged=True)
         signed, size = _read_back(folder / MERGED, repo)
         model = Model(repo, base_name, revision, license, signed, size)
         public = _without_paths(run, base_name)
-        _write(folder / "recipe.json", public.recipe)
-        _write(folder / "environment.json", public.environment)
+        write_json(folder / "recipe.json", public.recipe)
+        write_json(folder / "environment.json", public.environment)
         (folder / "README.md").write_text(str(model_card(model, public)), encoding="utf-8")
         yield Publication(repo, folder)
 
@@ -161,21 +142,3 @@ def _without_paths(run: FinishedRun, base: str) -> FinishedRun:
     """The run with no absolute path of this machine in it."""
     recipe, environment = without_paths(run.recipe), without_paths(run.environment)
     return replace(run, recipe={**recipe, "base": base}, environment={**environment, "base": base})
-
-
-def without_paths(value: Any) -> Any:
-    """JSON with the last part alone of every absolute path in it: `--data=/home/me/data` becomes `--data=data`."""
-    if isinstance(value, dict):
-        return {key: without_paths(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_paths(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    for kind in (PurePosixPath, PureWindowsPath):
-        if kind(value).is_absolute():
-            return kind(value).name
-    return _PATH.sub(lambda found: PureWindowsPath(found[0]).name, value)
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -126,7 +126,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as TOML and JSON hold it; what is None is left out."""
-        return cast("dict[str, Any]", _without_none(dataclasses.asdict(self)))
+        return cast("dict[str, Any]", without_none(dataclasses.asdict(self)))
 
 
 def list_recipes() -> list[str]:
@@ -275,7 +275,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
+    """A setting as TOML and JSON hold it: tables without their entries that are None, lists for tuples."""
     if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
+        return {key: without_none(item) for key, item in value.items() if item is not None}
     return list(value) if isinstance(value, tuple) else value

@@ -100,6 +100,10 @@ class TripletStream:
 
     def draw(self, task: Task, number: int) -> Sample:
         """Return the triplet of one draw of a task, counted from 0."""
+        return self.draw_from(task, number)[1]
+
+    def draw_from(self, task: Task, number: int) -> tuple[str, Sample]:
+        """Return the triplet of one draw of a task, and before it the dataset that it is of."""
         pools = [pool for pool in self.pools if pool.task == task]
         name: str = task
         if self.balance == "datasets":
@@ -113,7 +117,7 @@ class TripletStream:
             if row < len(pool.samples):
                 break
             row -= len(pool.samples)
-        return arranged(pool.samples[row], int(_labels(numbers, total)[place]))
+        return pool.dataset, arranged(pool.samples[row], int(_labels(numbers, total)[place]))
 
 
 def arranged(sample: Sample, label: int) -> Sample:

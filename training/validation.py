@@ -16,8 +16,8 @@ from accelerate import Accelerator
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.benchmark.statistics import Estimate, estimate_mean, estimate_share
 from unisim_metrics.errors import ImageReadError
-from unisim_metrics.functional import choose, compare
-from unisim_metrics.models import EncoderModel
+from unisim_metrics.functional import choose
+from unisim_metrics.models import PerceptualModel
 from unisim_metrics.tasks import Task
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.stream import Pool
@@ -94,7 +94,7 @@ class Validator:
     Args:
         pools: The held-out triplets of each dataset.
         samples_hash: Their SHA-256.
-        encoder: The model, over the very weights that are trained.
+        model: The model, over the very weights that are trained.
         accelerator: Which processes share the work.
         file: Where the lines go.
         every: Steps between validations.
@@ -108,7 +108,7 @@ class Validator:
         self,
         pools: Sequence[Pool],
         samples_hash: str,
-        encoder: EncoderModel,
+        model: PerceptualModel,
         accelerator: Accelerator,
         file: Path,
         every: int,
@@ -116,7 +116,7 @@ class Validator:
     ) -> None:
         self.pools = tuple(pools)
         self.samples_hash = samples_hash
-        self.encoder = encoder
+        self.model = model
         self.accelerator = accelerator
         self.file = file
         self.every = every
@@ -171,7 +171,7 @@ class Validator:
         """Whether each choice is right; triplets with an image that cannot be read are left out."""
         references = None if samples[0].reference is None else [sample.reference for sample in samples]
         try:
-            scores = compare(self.encoder, references, [list(s.alternatives) for s in samples], task=task)
+            scores = self.model.compare(references, [list(s.alternatives) for s in samples], task=task)
         except ImageReadError as error:
             if len(samples) == 1:
                 log.warning("left out of the validation: %s", error)

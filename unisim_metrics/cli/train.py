@@ -33,28 +33,38 @@ def train(
         list[str] | None, typer.Option(help="A tracker of Accelerate, tensorboard or wandb; may be repeated.")
     ] = None,
 ) -> None:
-    """Train UniSim from a CLIP model, or the bundled model (recipe unisim-mini).
+    """Train UniSim from a CLIP model or a vision-language model, or a small model from nothing.
 
-    `accelerate launch -m unisim_metrics train` uses several devices.
+    What the recipe is of decides the trainer. `accelerate launch -m unisim_metrics train` uses several devices.
 
     [bold]unisim train unisim-vit-b-32 --data DATA --dry-run[/]
     """
     from unisim_metrics.training import run
+    from unisim_metrics.training.generative.mini.recipe import is_generative_mini
+    from unisim_metrics.training.generative.recipe import is_generative
     from unisim_metrics.training.mini.recipe import is_of_two_towers
     from unisim_metrics.training.recipe import read_recipe, read_table
 
-    if is_of_two_towers(read_table(recipe, settings or [])):
+    table = read_table(recipe, settings or [])
+    if is_generative(table):
+        _train_generative(
+            recipe, data, out, settings or [], max_steps, resume, dry_run, workers, tuple(tracker or ())
+        )
+        return
+    if is_of_two_towers(table) or is_generative_mini(table):
+        stages = "align.steps" if is_of_two_towers(table) else "letters.quality"
         if max_steps or tracker:
             raise ValueError(
-                "Options --max-steps and --tracker are not for the bundled model's trainer; shorten its stages with"
-                " --set align.steps=N --set perceptual.steps=N, and see train.log."
+                "Options --max-steps and --tracker are not for a model that is made from nothing, in stages; shorten"
+                f" these with --set {stages}=N and the like."
             )
-        _train_bundled(recipe, data, out, settings or [], resume, dry_run, workers)
+        from_nothing = _train_bundled if is_of_two_towers(table) else _train_generative_mini
+        from_nothing(recipe, data, out, settings or [], resume, dry_run, workers)
         return
     chosen = read_recipe(recipe, settings or [])
     if dry_run:
         planned = run.plan(chosen, data)
-        print_table(Result(planned.rows(), title=f"{chosen.name}: {planned.steps} steps from {chosen.base}"))
+        print_table(Result(planned.rows(), title=f"{chosen.name}: {chosen.steps} steps from {chosen.base}"))
         print_note(f"SHA-256 of the triplets: {planned.data_hash}")
         if planned.held_out_hash is not None:
             print_note(f"SHA-256 of those held out: {planned.held_out_hash}")
@@ -88,6 +98,72 @@ def _train_bundled(
     folder = out or Path("runs") / chosen.name
     model = run.start(chosen, data, folder, resume=resume, workers=max(workers, 1))
     print_note(f"Wrote {model}")
+
+
+def _train_generative(
+    recipe: str,
+    data: Path,
+    out: Path | None,
+    settings: list[str],
+    max_steps: int | None,
+    resume: bool,
+    dry_run: bool,
+    workers: int,
+    trackers: tuple[str, ...],
+) -> None:
+    from unisim_metrics.training.generative import run
+    from unisim_metrics.training.generative.recipe import read_recipe
+
+    chosen = read_recipe(recipe, settings)
+    if dry_run:
+        planned = run.plan(chosen, data)
+        rows = [
+            {key: row.get(key, "") for key in ("dataset", "task", "triplets", "held_out", "records")}
+            for row in (*planned.triplets.rows(), *planned.instruction_rows())
+        ]
+        title = f"{chosen.name}: {chosen.steps} steps, {len(planned.mixture):,} dialogues, from {chosen.base}"
+        print_table(Result(rows, title=title))
+        mixed = [{"dialogues of": name, "count": count} for name, count in planned.mixture.counts.items()]
+        print_table(Result(mixed, title="The mixture"))
+        print_note(f"SHA-256 of the triplets: {planned.triplets.data_hash}")
+        if planned.instructions_hash is not None:
+            print_note(f"SHA-256 of the instruction files: {planned.instructions_hash}")
+        return
+    folder = out or Path("runs") / chosen.name
+    trainer = run.start(chosen, data, folder, resume=resume, workers=workers, trackers=trackers)
+    run.train(trainer, max_steps, resume)
+    model = run.finish(trainer)
+    if trainer.is_world_process_zero():
+        _report_left_out(trainer.left_out.reasons)
+        if trainer.validator is not None and trainer.validator.last is not None:
+            print_table(Result(_rows(trainer.validator.last), title="Accuracy on triplets held out"))
+        print_note(f"Wrote {model}")
+
+
+def _train_generative_mini(
+    recipe: str, data: Path, out: Path | None, settings: list[str], resume: bool, dry_run: bool, workers: int
+) -> None:
+    from unisim_metrics.training.generative.mini import run
+    from unisim_metrics.training.generative.mini.recipe import read_recipe
+
+    chosen = read_recipe(recipe, settings)
+    if dry_run:
+        stages = [
+            {"stage": name, "quality": stage.quality, "image-image": stage.image_image}
+            for name, stage in (("letters", chosen.letters), ("judgments", chosen.judgments))
+        ]
+        print_table(Result(stages, title=f"{chosen.name}: dialogues of each stage"))
+        return
+    model = run.start(chosen, data, out or Path("runs") / chosen.name, resume=resume, workers=workers)
+    print_note(f"Wrote {model}")
+
+
+def _report_left_out(reasons: dict[str, str]) -> None:
+    for name, reason in list(reasons.items())[:_MOST_UNREADABLE]:
+        print_note(f"left out {name}: {reason}")
+    more = len(reasons) - _MOST_UNREADABLE
+    if more > 0:
+        print_note(f"… and {more} more, see the last checkpoint's trainer_state.json")
 
 
 def _report(trainer: Trainer) -> None:

@@ -1,0 +1,153 @@
+"""The small generative model, made from nothing but photos and the bundled vision tower, on a tiny data root."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from photo_crops import photo_crops
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from typer.testing import CliRunner
+
+from unisim_metrics import UniSimRanking, load_model
+from unisim_metrics.benchmark import load_dataset
+from unisim_metrics.cli import app
+from unisim_metrics.images import load_image
+from unisim_metrics.training.finished_run import read_run
+from unisim_metrics.training.generative.mini.evaluate import evaluate, severity_pairs
+from unisim_metrics.training.generative.mini.recipe import QUALITY, SIMILARITY, read_recipe
+
+SMALL = [
+    *("batch_size=2", "held_out=1"),
+    "triplets={image_size = 64, sharp_draws = 2, small_photos = 3, smallest_crop = 90}",
+    "language_model.hidden_size=32",
+    "language_model.intermediate_size=48",
+    "language_model.num_hidden_layers=1",
+    "language_model.num_attention_heads=2",
+    *("letters.quality=4", "judgments.quality=4", "judgments.image_image=4"),
+]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    crops = photo_crops(11)
+    for place, crop in enumerate(crops[:6]):
+        path = root / "bsds400" / "images" / f"{place}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        crop.convert("RGB").resize((140, 100)).save(path)
+    (root / "flickr8k" / "images").mkdir(parents=True)
+    with open(root / "flickr8k" / "captions.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "split", "caption"])
+        for place, crop in enumerate(crops[6:]):
+            crop.convert("RGB").resize((128, 128)).save(root / "flickr8k" / "images" / f"{place}.jpg")
+            writer.writerow([f"{place}.jpg", "train", "A photo ."])
+    return root
+
+
+def unisim(*arguments: object) -> tuple[int, str]:
+    settings = [option for setting in SMALL for option in ("--set", setting)]
+    result = CliRunner().invoke(app, ["train", "unisim-ll-mini", *map(str, arguments), *settings])
+    return result.exit_code, " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "mini"
+    code, output = unisim("--data", root, "--out", out, "--workers", 0)
+    assert code == 0, output
+    return out
+
+
+def test_triplets_are_degrees_of_one_photo(made: Path) -> None:
+    quality = load_dataset(str(made / "triplets" / QUALITY), made / "triplets").samples("train")
+    similarity = load_dataset(str(made / "triplets" / SIMILARITY), made / "triplets").samples("train")
+    # Four of six BSDS photos are not held out, each drawn twice; three of Flickr8k are drawn once.
+    assert (len(quality), len(similarity)) == (3 * (2 * 4 + 3), 2 * 4 + 3)
+    for sample in similarity:
+        original, right, wrong = sample.reference, *sorted(sample.alternatives, key=str)
+        place, draw, name, degree = Path(right).stem.split("-")
+        assert Path(str(original)).stem == place and Path(wrong).stem.startswith(f"{place}-{draw}-{name}-")
+        mild = sample.alternatives[sample.label]
+        assert float(degree) < float(Path(wrong).stem.split("-")[3]) and mild == right
+        # The milder degree is nearer to the original, pixel by pixel.
+        pixels = [load_image(str(path)).float() for path in (original, right, wrong)]
+        assert {tuple(image.shape) for image in pixels} == {(3, 64, 64)}
+        near, far = (float((pixels[0] - other).abs().mean()) for other in pixels[1:])
+        assert near <= far + 1, name
+
+
+def test_base_is_of_transformers_own_classes(made: Path) -> None:
+    model = AutoModelForImageTextToText.from_pretrained(made / "base")
+    processor = AutoProcessor.from_pretrained(made / "base")
+    assert type(model).__name__ == "FastVlmForConditionalGeneration"
+    for letter in "ABC":
+        assert len(processor.tokenizer(letter, add_special_tokens=False)["input_ids"]) == 1
+    text = "<|im_start|>user\nGiven <image> as the reference, é 12?<|im_end|>\n"
+    inputs = processor(text=[text], images=[[Image.new("RGB", (90, 70))]], return_tensors="pt")
+    assert (
+        int((inputs["input_ids"] == model.config.image_token_id).sum()) == 4 == model.config.image_seq_length
+    )
+    unexpanded = processor.tokenizer(text)["input_ids"]
+    assert processor.tokenizer.decode(unexpanded) == text
+    assert model(**inputs).logits.isfinite().all()
+    bundled: Any = load_model("unisim-mini")
+    for name, weight in bundled.backbone.vision_model.state_dict().items():
+        torch.testing.assert_close(model.model.vision_tower.state_dict()[name], weight)
+
+
+def test_stages_leave_a_run_like_any_other(made: Path, root: Path) -> None:
+    run = read_run(made)
+    assert run.generative and not run.has_adapter and run.steps == run.planned_steps == 4
+    assert run.own_evaluation is not None and run.first_evaluation is not None
+    assert run.recipe["base"] == str(made / "letters" / "model")
+    assert [row["dataset"] for row in run.environment["data"]] == [
+        Path(file).stem for file in (QUALITY, SIMILARITY)
+    ]
+    model: Any = load_model(made / "model")
+    tower = load_model(made / "base").backbone.model.vision_tower.state_dict()  # type: ignore[attr-defined]
+    for name, weight in model.backbone.model.vision_tower.state_dict().items():
+        assert torch.equal(weight, tower[name]), name  # statistics too
+    ranking = UniSimRanking(model, task="image-image")
+    photos = photo_crops(3)
+    ranking.update([photos[1:]], photos[:1])
+    assert ranking.compute()["win_rate"].sum() == 1
+    code, output = unisim("--data", root, "--out", made)
+    assert code != 0 and "holds a run" in output
+    code, output = unisim("--data", root, "--out", made, "--resume", "--workers", 0)
+    assert code == 0, output
+    assert load_model(made / "model").weights_hash() == model.weights_hash()
+    code, output = unisim("--data", root, "--out", made, "--resume", "--set", "seed=1")
+    assert code != 0 and "of another recipe" in output
+    code, output = unisim("--data", root, "--max-steps", 2)
+    assert code != 0 and "--max-steps" in output
+
+
+def test_recipe_as_it_ships() -> None:
+    recipe = read_recipe()
+    letters, judgments = (recipe.stage(name, Path("base"), Path("data")) for name in ("letters", "judgments"))
+    assert letters.data.datasets == (str(Path("data") / QUALITY),)
+    assert (
+        letters.wording.as_asked == 1.0 and judgments.wording.swap > 0 and judgments.name == "unisim-ll-mini"
+    )
+    assert letters.learning_rates.vision_tower == judgments.learning_rates.vision_tower == 0.0
+
+
+def test_evaluation_asks_about_held_out_photos(root: Path) -> None:
+    """An encoder answers alike in both places, so that all figures of a task agree."""
+    pairs = list(severity_pairs(root, 6))
+    assert len({pair.photo.sum().item() for pair in pairs}) == 2  # every fifth photo is held out
+    model = load_model("unisim-mini")
+    figures = evaluate(model, root, pairs=6, batch=4)
+    for task, figure in figures.items():
+        assert figure["accuracy"] == figure["right first"] == figure["right second"], task
+        assert figure["interval"][0] <= figure["accuracy"] <= figure["interval"][1] and figure["n"] == 6
+    scores = model.compare(None, [[pair.mild, pair.severe] for pair in pairs], task="quality")
+    assert figures["quality"]["accuracy"] == round(float((scores[:, 0] > scores[:, 1]).float().mean()), 4)
+    assert json.dumps(figures)

@@ -1,0 +1,1 @@
+"""Training of generative UniSim models: instruction data, fine-tuning, and a small model made from nothing."""

@@ -1,0 +1,155 @@
+"""The model before it is trained: a vision tower that sees already, a language model that knows nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPImageProcessor,
+    FastVlmConfig,
+    FastVlmForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    VisionTextDualEncoderModel,
+)
+
+from unisim_metrics.benchmark.samples import Sample
+from unisim_metrics.models.instructions import IMAGE, ImagePart, ask
+from unisim_metrics.tasks import Task
+from unisim_metrics.training.generative.mini.recipe import LanguageModel, Recipe
+from unisim_metrics.training.generative.templates import FREE_FORM, OPTIONS, TEMPLATES
+
+END, PADDING = "<|im_end|>", "<|endoftext|>"
+# The side of the square that a place of the tower's last map sees the centre of.
+STRIDE = 32
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{%- if message['content'] is string -%}{{ message['content'] }}"
+    "{%- else -%}"
+    "{%- for part in message['content'] -%}"
+    "{%- if part['type'] == 'image' -%}{{ '<image>' }}{%- else -%}{{ part['text'] }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- endif -%}"
+    "{{ '<|im_end|>\\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
+)
+
+
+def write_base(recipe: Recipe, tower: Path, folder: Path) -> None:
+    """Write the untrained model as a directory of transformers.
+
+    Args:
+        recipe: What it is like.
+        tower: The two-tower model whose vision tower is taken.
+        folder: The directory.
+    """
+    tokenizer = build_tokenizer(recipe.language_model.vocab_size)
+    build_model(
+        recipe.language_model, tower, tokenizer, recipe.triplets.image_size, recipe.seed
+    ).save_pretrained(folder)
+    build_processor(tokenizer, recipe.triplets.image_size).save_pretrained(folder)
+
+
+def build_model(
+    settings: LanguageModel, tower: Path, tokenizer: Any, image_size: int, seed: int
+) -> FastVlmForConditionalGeneration:
+    """Join the vision tower and a language model of random weights by a projector of random weights."""
+    vision = VisionTextDualEncoderModel.from_pretrained(tower, dtype=torch.float32).vision_model
+    vision.config.image_size = image_size
+    text = Qwen2Config(
+        **dataclasses.asdict(settings) | {"vocab_size": len(tokenizer)},
+        num_key_value_heads=settings.num_attention_heads,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    config = FastVlmConfig(
+        vision_config=vision.config,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_seq_length=_side(image_size) ** 2,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(seed)
+    model = FastVlmForConditionalGeneration(config)
+    model.model.vision_tower.load_state_dict(vision.state_dict())
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def build_tokenizer(vocab_size: int) -> Any:
+    """Learn a byte-level vocabulary from all wordings."""
+    learnt = Tokenizer(models.BPE())
+    # A letter, and a digit, is never joined to what stands beside it.
+    learnt.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    learnt.decoder = decoders.ByteLevel()
+    special = [PADDING, "<|im_start|>", END, IMAGE]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    learnt.train_from_iterator(_wordings(), trainer)
+    fast: Any = PreTrainedTokenizerFast
+    return fast(
+        tokenizer_object=learnt,
+        eos_token=END,
+        pad_token=PADDING,
+        additional_special_tokens=["<|im_start|>", IMAGE],
+        padding_side="left",
+    )
+
+
+def build_processor(tokenizer: Any, image_size: int) -> Any:
+    """The processor: images squared to one size, pixels in [-1, 1]."""
+    images = CLIPImageProcessor(
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+    llava: Any = LlavaProcessor
+    return llava(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=image_size // _side(image_size),
+        vision_feature_select_strategy="full",
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _side(image_size: int) -> int:
+    """Places along a side of the tower's last map."""
+    return -(-image_size // STRIDE)
+
+
+def _wordings() -> Iterator[str]:
+    """Every text that a dialogue may be made of, without the images."""
+    image, text = Path("image"), "a photo"
+    samples: dict[Task, Sample] = {
+        "image-image": Sample(image, (image, image), 0),
+        "image-text": Sample(text, (image, image), 0),
+        "caption": Sample(image, (text, text), 0),
+        "quality": Sample(None, (image, image), 0),
+    }
+    for task, templates in TEMPLATES.items():
+        sample = samples[task]
+        asked = ask(task, sample.reference, sample.alternatives)
+        yield from [part for part in asked.parts if not isinstance(part, ImagePart)]
+        yield from (re.sub(r"\{\w+\}", "", words) for words in (*templates.questions, *templates.answers))
+    yield from (re.sub(r"\{\w+\}", "", words) for words in OPTIONS)
+    yield from (*FREE_FORM, "user\n", "assistant\n", *(f"Image {n} image {n}" for n in (1, 2, 3)))

@@ -1,0 +1,118 @@
+"""A finished generative run as a folder that anyone can load: full weights, the adapter if there is one, card."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from unisim_metrics import load_model
+from unisim_metrics.errors import CheckpointError
+from unisim_metrics.models.directories import no_progress_bar, read_json
+from unisim_metrics.models.generative_loading import read_generative
+from unisim_metrics.models.hashing import hash_weights
+from unisim_metrics.models.hub import is_hub_id
+from unisim_metrics.signature import signature
+from unisim_metrics.training.finished_run import FinishedRun
+from unisim_metrics.training.generative.card import GenerativeCard, generative_card
+from unisim_metrics.training.generative.run import Base, load_base
+from unisim_metrics.training.publication import Publication, without_paths, write_json
+
+# Beside the full weights and not with them: for transformers, weights beside an adapter are its base.
+ADAPTER = "adapter"
+
+
+@contextmanager
+def prepare_generative(
+    run: FinishedRun,
+    repo: str,
+    *,
+    base: str | None = None,
+    license: str | None = None,
+    token: str | None = None,
+) -> Iterator[Publication]:
+    """Make everything that is to be published, in a temporary folder, and read it back.
+
+    The full weights stand at the top. An adapter stands in `adapter/`; only then is the base asked of the Hub.
+
+    Args:
+        run: The run.
+        repo: `ORG/NAME`.
+        base: The base's Hub id; that of the run by default.
+        license: The licence's identifier on the Hub; research only by default.
+        token: For a private base.
+
+    Raises:
+        ValueError: If there is an adapter and the base has no Hub id.
+        CheckpointError: If the base is not the one that the run was trained from, or what was written is not what the
+            run left.
+        ModelUnavailableError: If the base cannot be fetched.
+    """
+    name = base or str(run.recipe["base"])
+    revision = run.environment.get("base_revision") if base is None else None
+    with TemporaryDirectory(prefix="unisim-publish-") as temporary:
+        folder = Path(temporary) / "model"
+        if run.has_adapter:
+            found = _find_base(run, name, revision, token)
+            revision = found.revision
+            weights = _merge(run.adapter, found, folder)
+        else:
+            shutil.copytree(run.model, folder)
+            weights = hash_weights(read_generative(run.model).state_dict())
+        model: Any = load_model(folder)
+        if model.weights_hash() != weights:
+            raise CheckpointError(
+                f"The weights in {folder} must be those of the run in {run.folder}, but are others: nothing is"
+                " published."
+            )
+        model.name = repo
+        public_base = name if is_hub_id(name) and not Path(name).is_dir() else None
+        public = _without_paths(run, public_base or "a model of one's own")
+        card = GenerativeCard(
+            repo, public_base, revision, license, signature(model, None), model.backbone.config.model_type
+        )
+        write_json(folder / "recipe.json", public.recipe)
+        write_json(folder / "environment.json", public.environment)
+        (folder / "README.md").write_text(str(generative_card(card, public)), encoding="utf-8")
+        yield Publication(repo, folder)
+
+
+def _find_base(run: FinishedRun, name: str, revision: str | None, token: str | None) -> Base:
+    if not is_hub_id(name) or Path(name).is_dir():
+        raise ValueError(
+            f"Argument `base` must be the Hub id of the model that the run was trained from, but {name!r} is a path,"
+            " which nobody else has. Name the id of the same weights, `--base ORG/NAME`; if they are on no Hub, publish"
+            " them first."
+        )
+    found = load_base(name, revision, token)
+    if found.weights_hash() != run.environment["base_hash"]:
+        raise CheckpointError(
+            f"The base {name!r} must be the one that {run.folder} was trained from, but its weights are others. Name"
+            " the right one by `base`, or publish the weights that it was trained from first."
+        )
+    return found
+
+
+def _merge(adapter: Path, base: Base, folder: Path) -> str:
+    """Write the adapter, and the base with it merged in; return the hash of the merged weights."""
+    from peft import PeftModel
+
+    shutil.copytree(adapter, folder / ADAPTER)
+    settings = folder / ADAPTER / "adapter_config.json"
+    on = {"base_model_name_or_path": base.name, "revision": base.revision}
+    write_json(settings, read_json(settings) | on)
+    merged: Any = PeftModel.from_pretrained(base.model, folder / ADAPTER).merge_and_unload()
+    with no_progress_bar():
+        merged.save_pretrained(folder)
+    base.processor.save_pretrained(folder)
+    return hash_weights(merged.state_dict())
+
+
+def _without_paths(run: FinishedRun, base: str) -> FinishedRun:
+    """The run with no absolute path of this machine in it."""
+    recipe, environment = without_paths(run.recipe), without_paths(run.environment)
+    return replace(run, recipe={**recipe, "base": base}, environment={**environment, "base": base})
