@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_generative
 import torch
@@ -48,6 +50,36 @@ def files(tmp_path: Path) -> list[Path]:
     for path, image in zip(paths, pictures(6), strict=True):
         image.save(path)
     return paths
+
+
+class Brightest:
+    """A model that only compares, and leaves some groups of a batch unanswered: whole ones, or by half."""
+
+    name = "brightest"
+    embeds = False
+    device = torch.device("cpu")
+    input_tag = "any"
+
+    def __init__(self, unanswered: Collection[int] = (), half: bool = False) -> None:
+        self.unanswered = list(unanswered)
+        self.half = half
+
+    def weights_hash(self) -> str:
+        return 64 * "0"
+
+    def compare(self, references: Any, alternatives: Any, **settings: Any) -> torch.Tensor:
+        scores = [torch.tensor([np.asarray(image).mean() for image in group]) for group in alternatives]
+        padded = torch.nn.utils.rnn.pad_sequence(scores, batch_first=True, padding_value=torch.nan)
+        padded[self.unanswered, 1 if self.half else 0 :] = torch.nan
+        return padded
+
+    def to(self, device: Any) -> Brightest:
+        return self
+
+    def embed_images(self, images: Any) -> torch.Tensor:
+        raise NotImplementedError
+
+    embed_texts = embed_images
 
 
 class TestLoading:
@@ -216,15 +248,31 @@ class TestMetrics:
             handle.remove()
         assert choose(scores).tolist() == [2]
 
-    def test_an_answer_that_is_no_letter_cannot_be_ranked(
+    def test_answers_that_are_no_letter_are_counted(
         self, model: GenerativeModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("unisim_metrics.models.generative.NEW_TOKENS", 2)
         generating = GenerativeModel(model.backbone, model.processor, "x", mode="generate")
         ranking = UniSimRanking(generating)
-        with pytest.raises(ValueError, match=r"not finite.*an answer was no letter"):
-            ranking.update([pictures(2)])
+        ranking.update([pictures(2), pictures(3)], choices=[0, 1])
         assert int(ranking.groups.sum()) == 0
+        result = ranking.compute()
+        assert result["unanswered"] == 1
+        assert "accuracy" not in result
+
+    def test_the_answers_that_there_are_make_the_figures(self) -> None:
+        groups = [pictures(2), pictures(3), pictures(2), pictures(3)[1:]]
+        humans = [0, 2, 1, 0]
+        unsure, sure = UniSimRanking(Brightest({1, 2})), UniSimRanking(Brightest())  # type: ignore[arg-type]
+        unsure.update(groups, choices=humans)
+        sure.update([groups[0], groups[3]], choices=[humans[0], humans[3]])
+        result, expected = unsure.compute(), sure.compute()
+        assert result.pop("unanswered") == 0.5
+        assert result.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(result[name], value, equal_nan=True)
+        with pytest.raises(ValueError, match="scores that are not finite"):
+            UniSimRanking(Brightest({1}, half=True)).update(groups)  # type: ignore[arg-type]
 
 
 class TestCommandLine:

@@ -231,8 +231,7 @@ class UniSimMetric(Metric):
         """Scores of `count` samples as the states keep them; a model's overflow must not pass for a score."""
         if int(scores.isfinite().sum()) != count:
             raise ValueError(
-                f"Model {self.model.name!r} gave scores that are not finite: load it with `dtype=torch.float32`;"
-                " where it generates text, an answer was no letter."
+                f"Model {self.model.name!r} gave scores that are not finite: load it with `dtype=torch.float32`."
             )
         return scores.detach().to(self.device, self.dtype)
 

@@ -159,6 +159,8 @@ class UniSimRanking(UniSimMetric):
     - `win_matrix` `[N, N]`: share of their meetings in which position i beats position j (a tie counts a
       half); NaN on the diagonal and where two never met.
     - `accuracy`: only where choices were given, over the groups that had one; a tie counts for the first.
+    - `unanswered`: only where a generative model gave answers that name no alternative: the share of the groups
+      that it left so. They count in none of the other figures.
 
     Args:
         model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
@@ -195,6 +197,8 @@ class UniSimRanking(UniSimMetric):
     met: Tensor
     judged: Tensor
     correct: Tensor
+    answered: Tensor
+    unanswered: Tensor
 
     def __init__(
         self,
@@ -215,6 +219,7 @@ class UniSimRanking(UniSimMetric):
         line, square = (max_alternatives,), (max_alternatives, max_alternatives)
         shapes: dict[str, tuple[int, ...]] = {"groups": line, "first_places": line, "half_ranks": line}
         shapes |= {"half_wins": square, "met": square, "judged": (), "correct": ()}
+        shapes |= {"answered": (), "unanswered": ()}
         for name, shape in shapes.items():
             self.add_state(name, default=torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
 
@@ -242,7 +247,9 @@ class UniSimRanking(UniSimMetric):
                 f" but got {max(group_sizes)}."
             )
         human = None if choices is None else check_choices(choices, sizes)
-        scores = self._prepare(self._compare(candidates, references, task), sum(group_sizes))
+        scores = self._compare(candidates, references, task).to(self.device)
+        answered = self._answered(scores)
+        scores = self._prepare(scores[answered], int(sizes[answered].sum()))
         present = ~scores.isnan()
         ranks = rank(scores)
         best = (scores == scores.nan_to_num(nan=-torch.inf).amax(dim=-1, keepdim=True)) & present
@@ -253,12 +260,14 @@ class UniSimRanking(UniSimMetric):
         self._add("half_ranks", (2 * ranks).nan_to_num().round().long().sum(dim=0))
         self._add("half_wins", wins(scores).sum(dim=0))
         self._add("met", meetings(scores).sum(dim=0))
+        self.answered = self.answered + answered.sum()
+        self.unanswered = self.unanswered + (~answered).sum()
         if human is not None:
-            self.judged = self.judged + len(human)
-            self.correct = self.correct + (choose(scores) == human).sum()
+            self.judged = self.judged + answered.sum()
+            self.correct = self.correct + (choose(scores) == human[answered]).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Return `win_rate`, `mean_rank`, `win_matrix`, and `accuracy` where choices were given."""
+        """Return `win_rate`, `mean_rank`, `win_matrix`, and where there are any `accuracy` and `unanswered`."""
         size = int((self.groups > 0).sum())
         groups = self.groups[:size]
         result = {
@@ -268,6 +277,8 @@ class UniSimRanking(UniSimMetric):
         }
         if self.judged > 0:
             result["accuracy"] = self.correct.to(self.dtype) / self.judged
+        if self.unanswered > 0:
+            result["unanswered"] = self.unanswered.to(self.dtype) / (self.answered + self.unanswered)
         return result
 
     def plot(
@@ -286,6 +297,12 @@ class UniSimRanking(UniSimMetric):
         return self._plot(
             values["win_rate"] if isinstance(values, dict) else [value["win_rate"] for value in values], ax
         )
+
+    def _answered(self, scores: Tensor) -> Tensor:
+        """Which groups have an answer, bool `[B]`; an encoder's scores always are one, or an error."""
+        if self.model.embeds:
+            return torch.ones(len(scores), dtype=torch.bool, device=scores.device)
+        return ~scores.isnan().all(dim=-1)
 
     def _compare(self, candidates: Any, references: Any, task: Task) -> Tensor:
         if self._shared_network:

@@ -260,6 +260,10 @@ class GenerativeModel(nn.Module):
         config: Any = self.backbone.generation_config
         logits[:, config.suppress_tokens or []] = -torch.inf
         letters = logits.log_softmax(dim=-1)[:, self.chat.letters].cpu()
+        if not bool(letters.isfinite().all()):
+            raise ValueError(
+                f"Model {self.name!r} gave scores that are not finite: load it with `dtype=torch.float32`."
+            )
         return [row[: prompt.count] for row, prompt in zip(letters, prompts, strict=True)]
 
     def _generate(self, prompts: Sequence[Prompt], inputs: Inputs) -> list[Tensor]:
