@@ -25,10 +25,9 @@ import torch
 
 from unisim_metrics.images import prepare_image, preprocess
 from unisim_metrics.models import load_model
-from unisim_metrics.models.encoder import EncoderModel
+from unisim_metrics.models.encoder import EncoderModel, default_batch_size
 
 from .datasets import load_dataset
-from .encoding import default_batch_size
 from .image_reading import ImageKey, show
 from .planning import PlannedSet, plan_set
 from .runner import run
@@ -190,7 +189,7 @@ def _encode_bare(model: EncoderModel, plans: Sequence[PlannedSet], clock: _Clock
     """Pass each image and text once; what comes before the passes is not timed."""
     images = {key: planned.dataset for planned in plans for key in planned.images}
     texts = sorted({text for planned in plans for text in planned.texts}, key=len)
-    size = default_batch_size(model)
+    size = default_batch_size(model.device)
     keys = list(images)
     for at in range(0, len(keys), size):
         crops = [

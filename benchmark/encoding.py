@@ -23,17 +23,9 @@ if TYPE_CHECKING:
     from .embedding_cache import EmbeddingCache
     from .planning import PlannedSet
 
-__all__ = ["Encoded", "Encoder", "SetEmbeddings", "default_batch_size", "share_batches"]
+__all__ = ["Encoded", "Encoder", "SetEmbeddings", "share_batches"]
 
 _T = TypeVar("_T")
-
-_BATCH_ON_CPU = 32
-_BATCH_ON_ACCELERATOR = 256
-
-
-def default_batch_size(model: PerceptualModel) -> int:
-    """Return how many items pass through a model at a time: a CPU gains nothing beyond a few dozen."""
-    return _BATCH_ON_CPU if model.device.type == "cpu" else _BATCH_ON_ACCELERATOR
 
 
 def share_batches(items: Sequence[_T], size: int, processes: Processes) -> list[Sequence[_T]]:

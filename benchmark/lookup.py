@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from .results import META_NAME, SetResult, read_meta, read_result
+from .results import META_NAME, SetResult, read_meta, read_sets
 
 __all__ = ["find_models"]
 
@@ -37,7 +37,7 @@ def find_models(references: Sequence[str], results: Path) -> dict[str, dict[str,
         f"{name}@{folder.name}" if names.count(name) > 1 else name
         for name, folder in zip(names, folders, strict=True)
     ]
-    return {label: _read(folder) for label, folder in zip(labels, folders, strict=True)}
+    return {label: read_sets(folder) for label, folder in zip(labels, folders, strict=True)}
 
 
 def _find(reference: str, results: Path) -> Path:
@@ -64,8 +64,3 @@ def _find(reference: str, results: Path) -> Path:
 
 def _revisions(model: Path, beginning: str) -> list[Path]:
     return [meta.parent for meta in sorted(model.glob(f"{beginning}*/{META_NAME}"))]
-
-
-def _read(folder: Path) -> dict[str, SetResult]:
-    files = (path for path in sorted(folder.glob("*.json")) if path.name != META_NAME)
-    return {result.dataset: result for result in map(read_result, files)}

@@ -35,6 +35,7 @@ __all__ = [
     "read_record",
     "read_result",
     "read_results",
+    "read_sets",
     "result_folder",
     "write_meta",
     "write_record",
@@ -250,12 +251,20 @@ def read_meta(folder: Path) -> ModelMeta:
     return read_record(folder / META_NAME, ModelMeta)
 
 
+def read_sets(folder: Path) -> dict[str, SetResult]:
+    """Read the files of all sets in the folder of a model, by set.
+
+    Raises:
+        ValueError: If one is none. The message names file and field.
+    """
+    files = (path for path in sorted(folder.glob("*.json")) if path.name != META_NAME)
+    return {result.dataset: result for result in map(read_result, files)}
+
+
 def read_results(results: Path) -> Iterator[tuple[ModelMeta, dict[str, SetResult]]]:
     """Read all models under a folder, each with its results by set, sorted by folder."""
     for meta in sorted(results.glob(f"*/*/{META_NAME}")):
-        files = (path for path in sorted(meta.parent.glob("*.json")) if path.name != META_NAME)
-        found = (read_result(path) for path in files)
-        yield read_meta(meta.parent), {result.dataset: result for result in found}
+        yield read_meta(meta.parent), read_sets(meta.parent)
 
 
 def write_record(path: Path, record: Record) -> Path:

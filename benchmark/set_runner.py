@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from tqdm import tqdm
 
+from unisim_metrics.models.encoder import default_batch_size
 from unisim_metrics.signature import signature
 from unisim_metrics.version import __version__
 
 from .asking import Answered, Asker, EncoderAsker, GenerativeAsker
 from .bootstrap import estimate
 from .efficiency import count_parameters
-from .encoding import Encoder, default_batch_size
+from .encoding import Encoder
 from .environment import describe_environment, peak_memory
 from .results import (
     UNANSWERED,
@@ -134,7 +135,7 @@ class SetRunner:
         if not self.model.embeds:
             size = self.batch_size or _QUESTIONS_AT_ONCE
             return GenerativeAsker(self.asked, self.processes, size, self.workers)
-        size = self.batch_size or default_batch_size(self.model)
+        size = self.batch_size or default_batch_size(self.model.device)
         return EncoderAsker(Encoder(self.model, self.cache, self.processes, self.workers, size))
 
     def _kept(self, planned: PlannedSet) -> SetResult | None:

@@ -24,7 +24,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
 import yaml
+from huggingface_hub import constants
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -412,6 +414,18 @@ class Hub:
             reference.parent.mkdir(parents=True, exist_ok=True)
             reference.write_text(commit)
             return commit
+
+
+def point_client(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point the client of this process, which read its settings when it was imported, to a Hub."""
+    for name, value in {
+        "ENDPOINT": hub.address,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.address + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_CACHE": str(cache),
+        "HF_HUB_DISABLE_XET": True,
+    }.items():
+        monkeypatch.setattr(constants, name, value)
 
 
 @contextmanager

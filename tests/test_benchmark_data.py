@@ -31,7 +31,7 @@ from benchmark_data import (
     write_revisitop,
     write_sice,
 )
-from hub_server import Hub
+from hub_server import Hub, point_client
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
@@ -280,15 +280,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub that this process asks, whose client read its settings when it was imported."""
     hub = Hub(tmp_path / "hub")
     with hub.serve():
-        for name, value in {
-            "ENDPOINT": hub.address,
-            "HUGGINGFACE_CO_URL_TEMPLATE": hub.address + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_OFFLINE": False,
-            "HF_HUB_CACHE": str(tmp_path / "cache"),
-            "HF_HUB_DISABLE_XET": True,
-            "DOWNLOAD_CHUNK_SIZE": 1000,
-        }.items():
-            monkeypatch.setattr(constants, name, value)
+        point_client(hub, tmp_path / "cache", monkeypatch)
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
         yield hub
 
 

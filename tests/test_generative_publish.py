@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from hub_server import Hub
-from huggingface_hub import ModelCard, constants
+from hub_server import Hub, point_client
+from huggingface_hub import ModelCard
 from tiny_generative import pictures
 from tiny_instructions import recipe_of, train, write_data, write_instructions, write_model
 from typer.testing import CliRunner
@@ -72,14 +72,7 @@ def hub(tmp_path: Path, base: Path) -> Iterator[Hub]:
 @pytest.fixture
 def here(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Point the client of this process to that Hub."""
-    for name, value in {
-        "ENDPOINT": hub.address,
-        "HUGGINGFACE_CO_URL_TEMPLATE": hub.address + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_OFFLINE": False,
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_DISABLE_XET": True,
-    }.items():
-        monkeypatch.setattr(constants, name, value)
+    point_client(hub, tmp_path / "cache", monkeypatch)
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
 
 

@@ -13,6 +13,7 @@ import pytest
 import tiny_generative
 import torch
 from benchmark_data import write_benchmark
+from comparing import OnlyCompares
 from hub_server import serve
 from tiny_generative import pictures
 from typer.testing import CliRunner
@@ -52,34 +53,20 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
-class Brightest:
+class Brightest(OnlyCompares):
     """A model that only compares, and leaves some groups of a batch unanswered: whole ones, or by half."""
 
     name = "brightest"
-    embeds = False
-    device = torch.device("cpu")
-    input_tag = "any"
 
     def __init__(self, unanswered: Collection[int] = (), half: bool = False) -> None:
         self.unanswered = list(unanswered)
         self.half = half
-
-    def weights_hash(self) -> str:
-        return 64 * "0"
 
     def compare(self, references: Any, alternatives: Any, **settings: Any) -> torch.Tensor:
         scores = [torch.tensor([np.asarray(image).mean() for image in group]) for group in alternatives]
         padded = torch.nn.utils.rnn.pad_sequence(scores, batch_first=True, padding_value=torch.nan)
         padded[self.unanswered, 1 if self.half else 0 :] = torch.nan
         return padded
-
-    def to(self, device: Any) -> Brightest:
-        return self
-
-    def embed_images(self, images: Any) -> torch.Tensor:
-        raise NotImplementedError
-
-    embed_texts = embed_images
 
 
 class TestLoading:

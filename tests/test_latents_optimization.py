@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from comparing import OnlyCompares
 from diffusers import DDPMPipeline, UNet2DModel
 from diffusion import Tiny, scheduler, steps_taken
 from torch import Tensor
@@ -228,25 +229,8 @@ class TestRewards:
         assert torch.equal(tiny(), image)
 
 
-class Chooser:
+class Chooser(OnlyCompares):
     """A model that, like a generative one, embeds nothing."""
-
-    name = "chooser"
-    embeds = False
-    device = torch.device("cpu")
-    input_tag = "any"
-
-    def weights_hash(self) -> str:
-        return 64 * "0"
-
-    def to(self, device: torch.device | str) -> Chooser:
-        return self
-
-    def embed_images(self, images: Any) -> Tensor:
-        raise NotImplementedError
-
-    def embed_texts(self, texts: Any) -> Tensor:
-        raise NotImplementedError
 
     def compare(self, references: Any, alternatives: Any, *settings: Any) -> Tensor:
         return torch.zeros(len(alternatives), 2)

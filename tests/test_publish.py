@@ -25,7 +25,7 @@ from benchmark_data import (
     write_polaris,
 )
 from conftest import write_clip
-from hub_server import Hub
+from hub_server import Hub, point_client
 from huggingface_hub import ModelCard, constants
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,14 +141,7 @@ def hub(tmp_path: Path, tiny_clip_dir: Path) -> Iterator[Hub]:
 @pytest.fixture
 def here(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Point the client of this process, which read its settings when it was imported, to that Hub."""
-    for name, value in {
-        "ENDPOINT": hub.address,
-        "HUGGINGFACE_CO_URL_TEMPLATE": hub.address + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_OFFLINE": False,
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_DISABLE_XET": True,
-    }.items():
-        monkeypatch.setattr(constants, name, value)
+    point_client(hub, tmp_path / "cache", monkeypatch)
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from comparing import OnlyCompares
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import TEXTS, PlainClip, one_by_one, photos, pixels
@@ -34,28 +35,13 @@ FORMS: dict[str, Callable[[Tensor], Any]] = {
 }
 
 
-class Means:
+class Means(OnlyCompares):
     """A model that embeds nothing and prefers the brighter images of a group; it writes down what it is asked."""
 
     name = "means"
-    embeds = False
-    device = torch.device("cpu")
-    input_tag = "any"
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, list[int]]] = []
-
-    def weights_hash(self) -> str:
-        return 64 * "0"
-
-    def to(self, device: torch.device | str) -> Means:
-        return self
-
-    def embed_images(self, images: Any) -> Tensor:
-        raise NotImplementedError
-
-    def embed_texts(self, texts: Any) -> Tensor:
-        raise NotImplementedError
 
     def compare(self, references: Any, alternatives: Any, *settings: Any) -> Tensor:
         self.asked.append((references, [len(group) for group in alternatives]))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from benchmark_runs import draw, write_distinct_sets
+from comparing import OnlyCompares
 from PIL import Image
 from torch import Tensor
 
@@ -26,12 +27,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_distinct_sets(tmp_path_factory.mktemp("root"))
 
 
-class Picky:
+class Picky(OnlyCompares):
     """Compares by mean colour, embeds nothing, and does not answer where the first alternative is dark."""
 
     name = "picky"
-    embeds = False
-    device = torch.device("cpu")
 
     def __init__(self) -> None:
         self.input_tag = "any"
@@ -43,17 +42,6 @@ class Picky:
         other.shown, other.input_tag = self.shown, f"any-{len(demonstrations)}"
         self.shown.append(demonstrations)
         return other
-
-    def weights_hash(self) -> str:
-        return "0" * 64
-
-    def to(self, device: Any) -> Picky:
-        return self
-
-    def embed_images(self, images: Any) -> Tensor:
-        raise TypeError("picky does not embed")
-
-    embed_texts = embed_images
 
     def compare(
         self,

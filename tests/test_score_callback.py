@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload, cpu_offload_with_hook
+from comparing import OnlyCompares
 from conftest import write_tokenizer
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusion import VARIANTS, Tiny, scheduler, steps_taken
@@ -35,25 +36,11 @@ def pil(images: Tensor) -> list[Image.Image]:
     return [Image.fromarray(image) for image in pixels]
 
 
-class Generative:
+class Generative(OnlyCompares):
     """A model that answers by the letters of options, as LLaVA does: it embeds nothing."""
 
     name = "tiny-llava"
-    embeds = False
-    device = torch.device("cpu")
     input_tag = "32-bicubic"
-
-    def weights_hash(self) -> str:
-        return "0" * 64
-
-    def to(self, device: torch.device | str) -> Generative:
-        return self
-
-    def embed_images(self, images: Any) -> Tensor:
-        raise NotImplementedError("a generative model has no embeddings")
-
-    def embed_texts(self, texts: Any) -> Tensor:
-        raise NotImplementedError("a generative model has no embeddings")
 
     def compare(self, references: Any, alternatives: Any, **options: Any) -> Tensor:
         return torch.zeros(1, 2)

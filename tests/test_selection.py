@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from comparing import OnlyCompares
 from conftest import write_tokenizer
 from diffusers import DDPMPipeline, EulerDiscreteScheduler, UNet2DModel
 from diffusion import Tiny, scheduler, steps_taken
@@ -57,25 +58,8 @@ def with_text_encoder(directory: Path) -> Tiny:
     return tiny
 
 
-class Chooser:
+class Chooser(OnlyCompares):
     """A model that, like a generative one, embeds nothing and answers with probabilities over a group: by redness."""
-
-    name = "chooser"
-    embeds = False
-    device = torch.device("cpu")
-    input_tag = "any"
-
-    def weights_hash(self) -> str:
-        return 64 * "0"
-
-    def to(self, device: torch.device | str) -> Chooser:
-        return self
-
-    def embed_images(self, images: Any) -> Tensor:
-        raise NotImplementedError
-
-    def embed_texts(self, texts: Any) -> Tensor:
-        raise NotImplementedError
 
     def compare(self, references: Any, alternatives: Any, *settings: Any) -> Tensor:
         return torch.stack(

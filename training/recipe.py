@@ -115,9 +115,7 @@ class Recipe:
             "save_every": (self.save_every, 1),
             "keep": (self.keep, 1),
         }
-        for name, (value, lowest) in least.items():
-            if value < lowest:
-                raise ValueError(f"Setting {name} must be at least {lowest}, but got {value}.")
+        check_least(least)
 
     @property
     def steps(self) -> int:
@@ -127,6 +125,17 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as TOML and JSON hold it; what is None is left out."""
         return cast("dict[str, Any]", without_none(dataclasses.asdict(self)))
+
+
+def check_least(settings: Mapping[str, tuple[float, float]]) -> None:
+    """Check settings, given by name with their value and the least that it may be.
+
+    Raises:
+        ValueError: If one is below. The message names it.
+    """
+    for name, (value, lowest) in settings.items():
+        if value < lowest:
+            raise ValueError(f"Setting {name} must be at least {lowest}, but got {value}.")
 
 
 def list_recipes() -> list[str]:

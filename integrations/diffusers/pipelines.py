@@ -8,6 +8,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from .previews import denoiser
+from .sampling import check_makes_images
 from .schedulers import check_scheduler
 
 
@@ -18,16 +19,8 @@ def check_pipeline(pipe: Any) -> None:
         TypeError: If it is no pipeline of diffusers.
         ValueError: If it makes videos, takes no callback, or has a scheduler that tells no predicted image.
     """
-    if not isinstance(pipe, DiffusionPipeline):
-        raise TypeError(
-            f"Argument `pipe` must be a `DiffusionPipeline`, but got {type(pipe).__module__}.{type(pipe).__qualname__}."
-        )
+    check_makes_images(pipe)
     name = type(pipe).__name__
-    if hasattr(pipe, "video_processor"):
-        raise ValueError(
-            f"Argument `pipe` must be a pipeline for images, but {name} makes videos:"
-            " score their frames with `unisim_metrics.functional.unisim_score`."
-        )
     if "callback_on_step_end" not in inspect.signature(type(pipe).__call__).parameters:
         raise ValueError(
             f"Argument `pipe` must be a pipeline that takes `callback_on_step_end`, but {name} does not:"

@@ -6,7 +6,6 @@ from. `StepRecorder` stands between the pipeline and `scheduler.step` for as lon
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from .sampling import replaced
 from .schedulers import (
     NoiseLevel,
     check_scheduler,
@@ -176,25 +176,20 @@ def wrapped(
         before: Called with the arguments of each call by name.
         after: Called with the arguments and the result.
     """
-    method = getattr(owner, name)
-    signature = inspect.signature(method)
 
-    @functools.wraps(method)  # pipelines look at the signature
-    def listened(*args: Any, **kwargs: Any) -> Any:
-        arguments = signature.bind(*args, **kwargs)
-        arguments.apply_defaults()
-        before(arguments.arguments)
-        result = method(*args, **kwargs)
-        if after is not None:
-            after(arguments.arguments, result)
-        return result
+    def listening(method: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(method)
 
-    found = vars(owner).get(name)
-    setattr(owner, name, listened)
-    try:
+        def listened(*args: Any, **kwargs: Any) -> Any:
+            arguments = signature.bind(*args, **kwargs)
+            arguments.apply_defaults()
+            before(arguments.arguments)
+            result = method(*args, **kwargs)
+            if after is not None:
+                after(arguments.arguments, result)
+            return result
+
+        return listened
+
+    with replaced(owner, name, listening):
         yield
-    finally:
-        if found is None:
-            vars(owner).pop(name, None)
-        else:
-            setattr(owner, name, found)

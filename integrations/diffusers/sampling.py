@@ -13,6 +13,24 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 
+def check_makes_images(pipe: Any) -> None:
+    """Check that a pipeline is one of diffusers, for images.
+
+    Raises:
+        TypeError: If it is no pipeline of diffusers.
+        ValueError: If it makes videos.
+    """
+    if not isinstance(pipe, DiffusionPipeline):
+        raise TypeError(
+            f"Argument `pipe` must be a `DiffusionPipeline`, but got {type(pipe).__module__}.{type(pipe).__qualname__}."
+        )
+    if hasattr(pipe, "video_processor"):
+        raise ValueError(
+            f"Argument `pipe` must be a pipeline for images, but {type(pipe).__name__} makes videos:"
+            " score their frames with `unisim_metrics.functional.unisim_score`."
+        )
+
+
 def check_call(
     pipe: Any, needed: tuple[str, ...], reserved: Mapping[str, str], arguments: Mapping[str, Any]
 ) -> None:
@@ -28,16 +46,8 @@ def check_call(
         TypeError: If it is no pipeline of diffusers.
         ValueError: If it makes videos, does not take an argument, or one is given that is reserved.
     """
-    if not isinstance(pipe, DiffusionPipeline):
-        raise TypeError(
-            f"Argument `pipe` must be a `DiffusionPipeline`, but got {type(pipe).__module__}.{type(pipe).__qualname__}."
-        )
+    check_makes_images(pipe)
     name = type(pipe).__name__
-    if hasattr(pipe, "video_processor"):
-        raise ValueError(
-            f"Argument `pipe` must be a pipeline for images, but {name} makes videos:"
-            " score their frames with `unisim_metrics.functional.unisim_score`."
-        )
     known = inspect.signature(type(pipe).__call__).parameters
     for argument in needed:
         if argument not in known:
@@ -77,6 +87,7 @@ def replaced(
     """
     method = getattr(owner, name)
     found = vars(owner).get(name)
+    # Pipelines look at the signature.
     setattr(owner, name, functools.wraps(method)(replace(method)))
     try:
         yield

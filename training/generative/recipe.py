@@ -11,7 +11,14 @@ from typing import Any, Literal
 from unisim_metrics.tasks import Task
 from unisim_metrics.training.generative.instructions import Wording
 from unisim_metrics.training.generative.parts import Part
-from unisim_metrics.training.recipe import Precision, ValidationSettings, build, read_table, without_none
+from unisim_metrics.training.recipe import (
+    Precision,
+    ValidationSettings,
+    build,
+    check_least,
+    read_table,
+    without_none,
+)
 from unisim_metrics.training.stream import Balance
 
 
@@ -190,9 +197,7 @@ class Recipe:
             "save_every": (self.save_every, 1),
             "keep": (self.keep, 1),
         }
-        for name, (value, lowest) in least.items():
-            if value < lowest:
-                raise ValueError(f"Setting {name} must be at least {lowest}, but got {value}.")
+        check_least(least)
 
     @property
     def dialogues(self) -> int:

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from unisim_metrics.prompts import Prompts
     from unisim_metrics.tasks import Method, Task
 
-__all__ = ["EncoderModel"]
+__all__ = ["EncoderModel", "default_batch_size"]
 
-# Items per pass of a tower when the caller does not say: a CPU gains nothing beyond a few dozen.
+# A CPU gains nothing beyond a few dozen.
 _BATCH_ON_CPU = 32
 _BATCH_ON_ACCELERATOR = 256
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Return how many items pass through a tower at a time where the caller does not say."""
+    return _BATCH_ON_CPU if device.type == "cpu" else _BATCH_ON_ACCELERATOR
 
 
 class EncoderModel(nn.Module):
@@ -206,7 +211,7 @@ class EncoderModel(nn.Module):
 
     def _batch_size(self, batch_size: int | None) -> int:
         if batch_size is None:
-            return _BATCH_ON_CPU if self.device.type == "cpu" else _BATCH_ON_ACCELERATOR
+            return default_batch_size(self.device)
         if batch_size < 1:
             raise ValueError(f"Argument `batch_size` must be at least 1, but got {batch_size}.")
         return batch_size
