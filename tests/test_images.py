@@ -254,6 +254,23 @@ def test_both_uint8_kernels_agree_and_planes_change_nothing() -> None:
     assert (resize_floats(pixels, CLIP, torch.float32) * 255 - planes).abs().max() <= 1.001
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_planes_of_any_number_are_resized_as_each_alone(
+    count: int, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = torch.randint(0, 256, (count, channels, 90, 71), dtype=torch.uint8)
+    expected = torch.cat([resize_bytes(image.expand(3, -1, -1)[None], SMALL) for image in pixels])
+    for at_once in (1, 2 * 90 * 71, 2**20):
+        monkeypatch.setattr("unisim_metrics.resizing._PACKED_AT_ONCE", at_once)
+        assert torch.equal(resize_bytes(pixels, SMALL), expected)
+    apart = torch.stack([pixels, pixels], dim=-1)[..., 0]  # a view that is not contiguous
+    assert torch.equal(resize_bytes(apart, SMALL), expected)
+    if channels == 3:
+        interleaved = pixels.contiguous(memory_format=torch.channels_last)
+        assert torch.equal(resize_bytes(interleaved, SMALL), expected)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA"])
 @pytest.mark.parametrize("scale", [1, 255])
 def test_grey_and_alpha_tensors(mode: str, scale: int) -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from unisim_metrics.errors import ImageReadError
+from unisim_metrics.threads import run_tasks
 
-__all__ = ["load_image", "open_images", "pil_to_rgb", "pil_to_tensor", "run_tasks", "unreadable"]
+__all__ = ["load_image", "open_images", "pil_to_rgb", "pil_to_tensor", "unreadable"]
 
-_T = TypeVar("_T")
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -110,18 +108,6 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
     import numpy as np
 
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def run_tasks(tasks: Sequence[Callable[[], _T]], workers: int) -> list[_T]:
-    """Runs the tasks on up to ``workers`` threads and returns their results in order.
-
-    The threads live for this call alone: a lasting pool would hang in a forked process.
-    """
-    workers = min(workers, len(tasks))
-    if workers <= 1:
-        return [task() for task in tasks]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda task: task(), tasks))
 
 
 def _decode_jpeg(data: bytes) -> Tensor | None:

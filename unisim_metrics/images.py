@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.decoding import load_image, open_images, pil_to_rgb, run_tasks, unreadable
+from unisim_metrics.decoding import load_image, open_images, pil_to_rgb, unreadable
 from unisim_metrics.image_inputs import (
     ImageInput,
     Images,
@@ -42,6 +42,7 @@ from unisim_metrics.resizing import (
     resize_floats,
     resize_pil,
 )
+from unisim_metrics.threads import MAX_THREADS, run_tasks
 
 __all__ = [
     "OPENAI_CLIP_MEAN",
@@ -61,8 +62,10 @@ __all__ = [
 
 _Task: TypeAlias = Callable[[], Tensor]
 
-_MAX_WORKERS = 16
-_WORTH_THREADS = 2**20  # pixels; below, starting threads costs more than they save
+# Work is counted in pixels, those of the image and those of its crop.
+_WORTH_THREADS = 2**20  # below, waking threads costs more than they save
+_WORTH_A_PIECE = 2**19  # below, what a piece costs beside its pixels counts: the weights of the resize
+_PIECES_A_THREAD = 4  # a thread that has to share its core takes fewer
 _MOST_AT_ONCE = 2**24  # pixels that the float kernel takes in one go, to bound its memory
 
 
@@ -159,10 +162,10 @@ class _HostWork:
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
         self.tasks: list[_Task] = []
-        self.pixels: float = 0  # known work, to judge whether threads are worth their start
+        self.work: float = 0
         self._places: list[tuple[range, int]] = []  # positions in the batch, index of their task
         self._known: dict[object, int] = {}
-        self._workers = max(1, min(torch.get_num_threads(), _MAX_WORKERS))
+        self._workers = max(1, min(torch.get_num_threads(), MAX_THREADS))
 
     def add_single(self, position: int, item: Image.Image | Path) -> None:
         """A Pillow image or a file. Equal ones share a task: two threads must not load one lazy image."""
@@ -171,12 +174,14 @@ class _HostWork:
             self._known[key] = len(self.tasks)
             work = _prepare_file if isinstance(item, Path) else _prepare_pil
             self.tasks.append(partial(cast("Callable[..., Tensor]", work), item, self.preprocessing))
-            self.pixels += math.inf if isinstance(item, Path) else item.width * item.height
+            self.work += math.inf if isinstance(item, Path) else self._work(1, item.height, item.width)
         self._places.append((range(position, position + 1), self._known[key]))
 
     def add_bytes(self, position: int, batch: Tensor) -> None:
-        """A batch for the integer kernel, in as many pieces as there are threads."""
-        for piece in batch.chunk(self._workers):
+        """A batch for the integer kernel, in pieces that the threads share."""
+        most = _PIECES_A_THREAD * self._workers if self._workers > 1 else 1
+        worth = self._work(len(batch), *batch.shape[-2:]) // _WORTH_A_PIECE
+        for piece in batch.chunk(max(1, min(most, worth))):
             self._add_piece(position, piece, partial(resize_bytes, piece, self.preprocessing))
             position += len(piece)
 
@@ -191,16 +196,19 @@ class _HostWork:
     def _add_piece(self, position: int, piece: Tensor, task: _Task) -> None:
         self._places.append((range(position, position + len(piece)), len(self.tasks)))
         self.tasks.append(task)
-        self.pixels += piece.numel() / 3
+        self.work += self._work(len(piece), *piece.shape[-2:])
+
+    def _work(self, count: int, height: int, width: int) -> int:
+        return count * (height * width + self.preprocessing.size**2)
 
     def run(self, target: torch.device, dtype: torch.dtype) -> tuple[list[int], Tensor]:
         """Positions in the batch, and their ``[M, 3, S, S]`` normalised pixels."""
         order = [position for places, _ in self._places for position in places]
-        work = torch.float64 if dtype == torch.float64 else torch.float32
+        float_type = torch.float64 if dtype == torch.float64 else torch.float32
         on_cpu = target.type == "cpu"
         side = self.preprocessing.size
         # An accelerator gets bytes: a quarter of the transfer.
-        pixels = torch.empty((len(order), 3, side, side), dtype=work if on_cpu else torch.uint8, device="cpu")
+        pixels = _empty((len(order), 3, side, side), float_type if on_cpu else torch.uint8)
         rows: list[list[Tensor]] = [[] for _ in self.tasks]
         start = 0
         for places, task in self._places:
@@ -215,11 +223,18 @@ class _HostWork:
                 else:
                     out.numpy()[...] = crops.numpy()
 
-        workers = self._workers if self.pixels >= _WORTH_THREADS else 1
+        workers = self._workers if self.work >= _WORTH_THREADS else 1
         run_tasks([partial(finish, task) for task in range(len(self.tasks))], workers)
         if not on_cpu:
-            pixels = normalise(pixels.to(target).to(work).div_(255), self.preprocessing, in_place=True)
+            pixels = normalise(pixels.to(target).to(float_type).div_(255), self.preprocessing, in_place=True)
         return order, pixels.to(dtype)
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Memory from NumPy, which asks for huge pages: torch's own costs a fault every four kilobytes, each batch."""
+    import numpy as np
+
+    return torch.from_numpy(np.empty(shape, dtype=str(dtype).removeprefix("torch.")))
 
 
 def _prepare_pil(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
