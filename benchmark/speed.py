@@ -207,8 +207,8 @@ def update_rows(tokenizer: CLIPTokenizer, rounds: int) -> list[Row]:
                 ("forward", "update", "`update`", 1.05),
             )
         ]
-    # The encoder takes nearly all the time: as fast as `CLIPScore`, and twice as fast where it encodes twice, within the
-    # resolution of 5 %.
+    # The encoder takes nearly all the time: as fast as `CLIPScore`, and twice as fast where that encodes twice, within
+    # the resolution of 5 %.
     seconds = update_seconds(B_32, layouts()["planar"], tokenizer, max(rounds // 2, 3))
     rows += [
         Row(f"ViT-B/32: {name}", seconds[ours] / seconds[theirs], goal)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hub_server import Hub, point_client
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
 from tiny_generative import pictures
 from tiny_instructions import recipe_of, train, write_data, write_instructions, write_model
 from typer.testing import CliRunner
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 from unisim_metrics import UniSimRanking, load_model
 from unisim_metrics.cli import app
 from unisim_metrics.errors import CheckpointError
+from unisim_metrics.models.generative import GenerativeModel
 from unisim_metrics.training.finished_run import read_run
 from unisim_metrics.training.publishing import prepare
 
@@ -152,12 +154,37 @@ def test_adapter_and_its_full_weights_agree(hub: Hub, runs: dict[str, Path], bas
     after = load_model(adapted.merge_and_unload(), processor=plain.processor).compare(
         None, [images[:2], images[2:]], task="quality"
     )
-    whole = load_model(published).compare(None, [images[:2], images[2:]], task="quality")
-    torch.testing.assert_close(whole, after, atol=1e-4, rtol=1e-4)
+    whole = load_model(published)
+    scores = whole.compare(None, [images[:2], images[2:]], task="quality")
+    torch.testing.assert_close(scores, after, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(before, after, atol=1e-3)
+    # The adapter alone finds its base, which both of its configuration and of the caller may name.
+    for alone in (load_model(published / "adapter"), load_model(runs["lora"] / "adapter", base=base)):
+        assert alone.weights_hash() == whole.weights_hash()
+        assert torch.equal(alone.compare(None, [images[:2], images[2:]], task="quality"), scores)
     card = ModelCard.load(published / "README.md")
     assert card.data.base_model == BASE and 'subfolder="adapter"' in card.text
     assert "It was not evaluated." in card.text
+
+
+def test_adapter_of_a_run_must_be_whole_and_takes_what_generative_models_take(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    adapter = runs["lora"] / "adapter"
+    model = load_model(adapter, dtype=torch.bfloat16, batch_size=1)
+    assert isinstance(model, GenerativeModel) and model.name == "adapter"
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    with pytest.raises(ValueError, match="`tokenizer` does not apply"):
+        load_model(adapter, tokenizer=model.processor.tokenizer)
+    damaged = Path(shutil.copytree(adapter, tmp_path / "adapter"))
+    weights = load_file(damaged / "adapter_model.safetensors")
+    lost = next(name for name in weights if "lora_B" in name)
+    save_file(
+        {name: weight for name, weight in weights.items() if name != lost},
+        damaged / "adapter_model.safetensors",
+    )
+    with pytest.raises(CheckpointError, match="1 is missing"):
+        load_model(damaged)
 
 
 @pytest.mark.usefixtures("here")

@@ -12,10 +12,11 @@ from typing import Any
 
 from unisim_metrics import load_model
 from unisim_metrics.errors import CheckpointError
-from unisim_metrics.models.directories import no_progress_bar, read_json
+from unisim_metrics.models.directories import load_adapter, no_progress_bar, read_json
 from unisim_metrics.models.generative_loading import read_generative
 from unisim_metrics.models.hashing import hash_weights
 from unisim_metrics.models.hub import is_hub_id
+from unisim_metrics.models.lora import merge_lora
 from unisim_metrics.signature import signature
 from unisim_metrics.training.finished_run import FinishedRun
 from unisim_metrics.training.generative.card import GenerativeCard, generative_card
@@ -99,13 +100,11 @@ def _find_base(run: FinishedRun, name: str, revision: str | None, token: str | N
 
 def _merge(adapter: Path, base: Base, folder: Path) -> str:
     """Write the adapter, and the base with it merged in; return the hash of the merged weights."""
-    from peft import PeftModel
-
     shutil.copytree(adapter, folder / ADAPTER)
     settings = folder / ADAPTER / "adapter_config.json"
     on = {"base_model_name_or_path": base.name, "revision": base.revision}
     write_json(settings, read_json(settings) | on)
-    merged: Any = PeftModel.from_pretrained(base.model, folder / ADAPTER).merge_and_unload()
+    merged: Any = merge_lora(load_adapter(folder / ADAPTER, base))
     with no_progress_bar():
         merged.save_pretrained(folder)
     base.processor.save_pretrained(folder)

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from unisim_metrics.models import directories
 from unisim_metrics.models.generative import GenerativeModel
 from unisim_metrics.models.generative_loading import read_generative, read_processor
-from unisim_metrics.models.hashing import hash_weights
 from unisim_metrics.models.hub import fetch_snapshot
 from unisim_metrics.training.environment import describe_environment, write_record
 from unisim_metrics.training.errors import TrainingError
@@ -62,29 +62,15 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Base:
-    """The model that a run starts from.
+class Base(directories.Base):
+    """The model that a run starts from, and its processor."""
 
-    Attributes:
-        name: Its Hub id or the directory as the recipe gives it.
-        directory: Where its files are.
-        model: The model.
-        processor: Its processor.
-    """
-
-    name: str
-    directory: Path
-    model: Any
     processor: Any
 
     @property
     def revision(self) -> str | None:
         """The commit, if it came from the Hub."""
         return self.directory.name if _COMMIT.fullmatch(self.directory.name) else None
-
-    def weights_hash(self) -> str:
-        """SHA-256 of the weights as they are now."""
-        return hash_weights(self.model.state_dict())
 
 
 def plan(recipe: Recipe, root: Path) -> Plan:
@@ -242,7 +228,7 @@ def load_base(name: str, revision: str | None = None, token: str | None = None) 
     directory = Path(name)
     if not directory.is_dir():
         directory = fetch_snapshot(name, revision, token=token)
-    return Base(name, directory, read_generative(directory, torch.float32), read_processor(directory))
+    return Base(read_generative(directory, torch.float32), directory, name, read_processor(directory))
 
 
 def adapt(base: Base, lora: LoraSettings, seed: int) -> nn.Module:

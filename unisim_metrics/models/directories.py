@@ -25,6 +25,7 @@ __all__ = [
     "check_keys",
     "clip_class",
     "describe_keys",
+    "find_base",
     "is_adapter",
     "load_adapter",
     "load_base",
@@ -53,7 +54,7 @@ class Base:
     """The model that an adapter or checkpoint was trained from.
 
     Attributes:
-        model: The ``CLIPModel``, float32, on the CPU.
+        model: The model of transformers; a ``CLIPModel`` in float32, on the CPU.
         directory: Where its tokenizer and processor are.
         name: Its Hub id or the directory as the user gave it.
     """
@@ -168,13 +169,28 @@ def load_base(
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
 ) -> Base:
-    """Load the model that an adapter or checkpoint was trained from.
+    """Load the CLIP model that an adapter or checkpoint was trained from; for the arguments see ``find_base``."""
+    directory, name = find_base(base, revision=revision, cache_dir=cache_dir, token=token)
+    return Base(read_clip(directory), directory, name)
+
+
+def find_base(
+    base: Any,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> tuple[Path, str]:
+    """Find the model that an adapter or checkpoint was trained from.
 
     Args:
-        base: A directory, a Hub id or a registry name of a CLIP model.
+        base: A directory, a Hub id or a registry name.
         revision: For a Hub id.
         cache_dir: Where the Hub's cache is, if not where ``huggingface_hub`` puts it.
         token: For a private repository.
+
+    Returns:
+        Its directory, and its Hub id or the directory as it was given.
 
     Raises:
         ValueError: If ``base`` is none of these.
@@ -188,11 +204,10 @@ def load_base(
     if not directory.is_dir():
         if not is_hub_id(name):
             raise ValueError(
-                f"Argument `base` must be the directory or the Hub id of a CLIP model, but got {name!r},"
-                " which is neither."
+                f"Argument `base` must be the directory or the Hub id of a model, but got {name!r}, which is neither."
             )
         directory = fetch_snapshot(name, revision, cache_dir, token)
-    return Base(read_clip(directory), directory, name)
+    return directory, name
 
 
 def load_adapter(directory: Path, base: Base) -> Any:
@@ -232,7 +247,7 @@ def load_adapter(directory: Path, base: Base) -> Any:
         ) from error
     wanted = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
     check_keys(str(directory), missing=sorted(wanted - weights.keys()), extra=sorted(weights.keys() - wanted))
-    return model.to(torch.float32).eval()
+    return model.to(base.model.dtype).eval()
 
 
 def read_preprocessing(directory: Path, model: Any) -> Preprocessing:

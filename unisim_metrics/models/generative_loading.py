@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.images import Resample
-from unisim_metrics.models.directories import check_keys, no_progress_bar
+from unisim_metrics.models.directories import Base, check_keys, load_adapter, no_progress_bar
 from unisim_metrics.models.generative import GenerativeModel
+from unisim_metrics.models.lora import merge_lora
 
 __all__ = ["is_generative", "load_generative", "read_generative", "read_processor", "wrap_generative"]
 
@@ -31,6 +32,7 @@ def load_generative(
     directory: Path,
     name: str,
     *,
+    adapter: Path | None = None,
     processor: Any = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -43,6 +45,7 @@ def load_generative(
     Args:
         directory: As `save_pretrained` of the model and of its processor writes it.
         name: What the signature calls the model.
+        adapter: Directory of an adapter of peft for this model; it is merged. Its processor, if there is one, is taken.
         processor: The processor, if not the directory's own.
         device: Where the model will go.
         dtype: Type of the weights; by default float32 on a CPU, the file's own on an accelerator.
@@ -52,13 +55,17 @@ def load_generative(
 
     Raises:
         ValueError: If the processor is missing or does not fit.
-        CheckpointError: If weights are not exactly the model's.
+        CheckpointError: If weights are not exactly the model's, or the adapter's.
     """
     if dtype is None and device_map is None and torch.device(device or "cpu").type == "cpu":
         dtype = torch.float32
     if processor is None:
-        processor = read_processor(directory, resample)
-    return GenerativeModel(read_generative(directory, dtype, device_map), processor, name, **judging)
+        has_own = adapter is not None and (adapter / "processor_config.json").is_file()
+        processor = read_processor(cast(Path, adapter) if has_own else directory, resample)
+    backbone = read_generative(directory, dtype, device_map)
+    if adapter is not None:
+        backbone = merge_lora(load_adapter(adapter, Base(backbone, directory, str(directory))))
+    return GenerativeModel(backbone.requires_grad_(False), processor, name, **judging)
 
 
 def wrap_generative(

@@ -18,10 +18,11 @@ from unisim_metrics.models.clip import CLIPEncoder
 from unisim_metrics.models.convert import base_of_adapter, revision_of_base
 from unisim_metrics.models.custom import CustomEncoder
 from unisim_metrics.models.directories import (
+    Base,
     clip_class,
+    find_base,
     is_adapter,
     load_adapter,
-    load_base,
     read_clip,
     read_json,
     read_preprocessing,
@@ -71,14 +72,13 @@ def load_model(
 
     Args:
         name_or_path_or_module: A name of ``list_models()``; a directory with a CLIP model of transformers (or
-            another image tower joined to CLIP's text tower), an adapter of peft, a model of open_clip or a
-            vision-language model of transformers; a ``.pt`` of the authors;
+            another image tower joined to CLIP's text tower), a vision-language model of transformers, an adapter
+            of peft for one of these, or a model of open_clip; a ``.pt`` of the authors;
             ``"open_clip:ARCHITECTURE/PRETRAINED"``; a Hub id ``"org/name"``; a ``CLIPModel``, ``PeftModel``,
             model of open_clip, vision-language model, or any module with ``encode_image`` and
             ``encode_text``.
         revision: Branch, tag or commit of a Hub id.
-        base: Directory or Hub id of the CLIP model that an adapter or ``.pt`` was trained from; found by
-            default.
+        base: Directory or Hub id of the model that an adapter or ``.pt`` was trained from; found by default.
         device: Where the model goes; the CPU, or where a module already is, by default.
         dtype: Type of the weights; float32 whatever a file stores, or what a module already has, by default. A
             generative model keeps the file's own type on an accelerator.
@@ -195,30 +195,44 @@ def _from_directory(directory: Path, name: str, options: Options) -> EncoderMode
     refuse(options, f"the directory {directory}", "revision")
     if is_adapter(directory):
         revision = None if options.base else revision_of_base(directory)
-        base = load_base(options.base or base_of_adapter(directory), revision=revision, **options.hub())
-        return _clip(merge_lora(load_adapter(directory, base)), name, options, directory, base.directory)
+        base, base_name = find_base(
+            options.base or base_of_adapter(directory), revision=revision, **options.hub()
+        )
+        if _holds_generative(base):
+            return _generative(base, name, options, adapter=directory)
+        adapted = load_adapter(directory, Base(read_clip(base), base, base_name))
+        return _clip(merge_lora(adapted), name, options, directory, base)
     refuse(options, f"the full model in {directory}", "base")
-    config = directory / "config.json"
-    if (directory / "open_clip_config.json").is_file() and not config.is_file():
+    if (directory / "open_clip_config.json").is_file() and not (directory / "config.json").is_file():
         return _from_open_clip(f"local-dir:{directory}", options, name)
     if is_llava_checkpoint(directory):
         raise ValueError(
             f"The directory {directory} holds a model in the layout of the LLaVA-NeXT code: convert it first, `unisim"
             f" convert {directory} NEW_DIRECTORY`, and load that."
         )
-    if config.is_file() and is_generative(read_json(config)):
-        refuse(options, f"the generative model {name!r}", "preprocessing", "tokenizer")
-        return load_generative(
-            directory,
-            name,
-            processor=options.processor,
-            device=options.device,
-            dtype=options.dtype,
-            device_map=options.device_map,
-            resample=options.resample,
-            **options.judging(),
-        )
+    if _holds_generative(directory):
+        return _generative(directory, name, options)
     return _clip(read_clip(directory), name, options, directory)
+
+
+def _holds_generative(directory: Path) -> bool:
+    config = directory / "config.json"
+    return config.is_file() and is_generative(read_json(config))
+
+
+def _generative(directory: Path, name: str, options: Options, adapter: Path | None = None) -> GenerativeModel:
+    refuse(options, f"the generative model {name!r}", "preprocessing", "tokenizer")
+    return load_generative(
+        directory,
+        name,
+        adapter=adapter,
+        processor=options.processor,
+        device=options.device,
+        dtype=options.dtype,
+        device_map=options.device_map,
+        resample=options.resample,
+        **options.judging(),
+    )
 
 
 def _from_file(path: Path, options: Options) -> EncoderModel:

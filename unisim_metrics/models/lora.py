@@ -110,15 +110,10 @@ def merge_lora(model: Any) -> nn.Module:
     """
     from peft.tuners.lora import Linear
 
-    merged_by_us = {
-        name: _merged_weight(layer)
-        for name, layer in model.get_base_model().named_modules()
-        if isinstance(layer, Linear) and _is_plain(layer)
-    }
+    for layer in model.get_base_model().modules():
+        if isinstance(layer, Linear) and _is_plain(layer):
+            _merge_layer(layer)
     merged: nn.Module = model.merge_and_unload()
-    with torch.no_grad():
-        for name, weight in merged_by_us.items():
-            merged.get_parameter(f"{name}.weight").copy_(weight)
     return merged
 
 
@@ -138,14 +133,15 @@ def _is_plain(layer: Any) -> bool:
 
 
 @torch.no_grad()
-def _merged_weight(layer: Any) -> Tensor:
+def _merge_layer(layer: Any) -> None:
+    """Merge one layer, and leave nothing for peft to add."""
     (adapter,) = layer.active_adapters
     down, up = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-    rank = down.shape[0]
-    bits = (_EXACT_BITS - math.ceil(math.log2(max(rank, 2)))) // 2
+    bits = (_EXACT_BITS - math.ceil(math.log2(max(down.shape[0], 2)))) // 2
     update = _on_grid(up, bits) @ _on_grid(down, bits)
-    base: Tensor = layer.base_layer.weight
-    return (base.double() + update * float(layer.scaling[adapter])).to(base.dtype)
+    weight: Tensor = layer.base_layer.weight
+    weight.copy_(weight.double() + update * float(layer.scaling[adapter]))
+    up.zero_()
 
 
 def _on_grid(matrix: Tensor, bits: int) -> Tensor:
