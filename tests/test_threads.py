@@ -4,9 +4,12 @@ import multiprocessing
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor
 
 from unisim_metrics.images import Preprocessing, preprocess
 from unisim_metrics.threads import run_tasks
@@ -110,12 +113,37 @@ def test_a_forked_process_starts_helpers_of_its_own() -> None:
     assert _in_child(work) == 0
 
 
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Tensor | Image.Image | Path]:
+    """Enough work for several threads, of every kind, some of it twice."""
+    planar = torch.randint(0, 256, (7, 3, 500, 400), dtype=torch.uint8)
+    image = Image.fromarray(planar[0].permute(1, 2, 0).numpy())
+    files = [tmp_path / "a.png", tmp_path / "b.jpg"]
+    for file in files:
+        image.save(file)
+    interleaved = planar.flip(-1).contiguous(memory_format=torch.channels_last)
+    return [planar, image, *files, interleaved, image, files[0], planar[2], planar[:1, :1] / 255]
+
+
+def test_images_do_not_depend_on_the_number_of_threads(
+    pictures: list[Tensor | Image.Image | Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        batches.append(preprocess(pictures, Preprocessing(size=64)))
+    assert torch.equal(batches[0], batches[1]) and torch.equal(batches[0], batches[2])
+    assert len(batches[0]) == 7 + 3 + 7 + 4
+
+
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="fork is not offered here")
-def test_images_are_prepared_in_a_forked_process() -> None:
-    pixels = torch.arange(2 * 3 * 900 * 900).remainder(251).to(torch.uint8).view(2, 3, 900, 900)
-    expected = preprocess(pixels, Preprocessing(size=64))
+def test_images_are_prepared_in_a_forked_process(
+    pictures: list[Tensor | Image.Image | Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    expected = preprocess(pictures[:-1], Preprocessing(size=64))
 
     def work() -> None:
-        assert torch.equal(preprocess(pixels, Preprocessing(size=64)), expected)
+        assert torch.equal(preprocess(pictures[:-1], Preprocessing(size=64)), expected)
 
     assert _in_child(work) == 0
