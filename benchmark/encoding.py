@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.models.encoder import EncoderModel
+from unisim_metrics.threads import ahead
 
-from .image_reading import ImageKey, ImageReader, ReadImage, ahead, image_key
+from .image_reading import ImageKey, ImageReader, ReadImage, image_key
 from .processes import Processes
 
 if TYPE_CHECKING:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Container
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from unisim_metrics.decoding import load_image, pil_to_rgb, pil_to_tensor, unreadable
 from unisim_metrics.errors import ImageReadError
@@ -21,13 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-__all__ = ["ImageKey", "ImageReader", "ReadImage", "ahead", "image_key", "show"]
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-
-# Batches that are worked on ahead of the one that is in use.
-_AHEAD = 3
+__all__ = ["ImageKey", "ImageReader", "ReadImage", "image_key", "show"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,34 +115,3 @@ class ImageReader:
         if self.preprocessing is None:
             return ReadImage(digest, pil_to_tensor(image))
         return ReadImage(digest, prepare_image(image, self.preprocessing))
-
-
-def ahead(
-    batches: Iterable[Sequence[_T]], work: Callable[[_T], _R], workers: int
-) -> Iterator[tuple[Sequence[_T], list[_R]]]:
-    """Work on the items of batches in threads, a few batches ahead of the one in use, and yield them in order.
-
-    Threads are enough, and cheaper than processes: decoders and resizing leave Python to itself.
-
-    Args:
-        batches: The items.
-        work: What is done with each.
-        workers: How many threads; 0 to work on the calling thread, when a batch is asked for.
-    """
-    if workers == 0:
-        for batch in batches:
-            yield batch, [work(item) for item in batch]
-        return
-    waiting: deque[tuple[Sequence[_T], list[Future[_R]]]] = deque()
-    left = iter(batches)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
-    try:
-        while True:
-            for batch in islice(left, _AHEAD - len(waiting)):
-                waiting.append((batch, [pool.submit(work, item) for item in batch]))
-            if not waiting:
-                return
-            batch, futures = waiting.popleft()
-            yield batch, [future.result() for future in futures]
-    finally:
-        pool.shutdown(cancel_futures=True)

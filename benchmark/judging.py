@@ -15,9 +15,10 @@ from torch import Tensor
 from unisim_metrics import functional
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.prompts import resolve_prompts
+from unisim_metrics.threads import ahead
 
 from .encoding import share_batches
-from .image_reading import ahead, show
+from .image_reading import show
 from .results import UNANSWERED
 from .samples import Item, Sample
 from .tasks import task_of

@@ -174,13 +174,13 @@ class _HostWork:
             self._known[key] = len(self.tasks)
             work = _prepare_file if isinstance(item, Path) else _prepare_pil
             self.tasks.append(partial(cast("Callable[..., Tensor]", work), item, self.preprocessing))
-            self.work += math.inf if isinstance(item, Path) else self._work(1, item.height, item.width)
+            self.work += math.inf if isinstance(item, Path) else self._work_of(1, item.height, item.width)
         self._places.append((range(position, position + 1), self._known[key]))
 
     def add_bytes(self, position: int, batch: Tensor) -> None:
         """A batch for the integer kernel, in pieces that the threads share."""
         most = _PIECES_A_THREAD * self._workers if self._workers > 1 else 1
-        worth = self._work(len(batch), *batch.shape[-2:]) // _WORTH_A_PIECE
+        worth = self._work_of(len(batch), *batch.shape[-2:]) // _WORTH_A_PIECE
         for piece in batch.chunk(max(1, min(most, worth))):
             self._add_piece(position, piece, partial(resize_bytes, piece, self.preprocessing))
             position += len(piece)
@@ -196,9 +196,9 @@ class _HostWork:
     def _add_piece(self, position: int, piece: Tensor, task: _Task) -> None:
         self._places.append((range(position, position + len(piece)), len(self.tasks)))
         self.tasks.append(task)
-        self.work += self._work(len(piece), *piece.shape[-2:])
+        self.work += self._work_of(len(piece), *piece.shape[-2:])
 
-    def _work(self, count: int, height: int, width: int) -> int:
+    def _work_of(self, count: int, height: int, width: int) -> int:
         return count * (height * width + self.preprocessing.size**2)
 
     def run(self, target: torch.device, dtype: torch.dtype) -> tuple[list[int], Tensor]:

@@ -1,19 +1,24 @@
-"""Short tasks on several threads: the caller's own, and helpers that wait from one call to the next."""
+"""Work on several threads: tasks of one call, and batches that are made ready ahead of their use."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
-__all__ = ["MAX_THREADS", "run_tasks"]
+__all__ = ["MAX_THREADS", "ahead", "run_tasks"]
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 
 MAX_THREADS = 16
 """How many threads a call uses at most, its own included."""
+
+# Batches that are worked on at a time, the one in use among them.
+_AHEAD = 3
 
 _helpers: ThreadPoolExecutor | None = None
 
@@ -21,8 +26,8 @@ _helpers: ThreadPoolExecutor | None = None
 def run_tasks(tasks: Sequence[Callable[[], _T]], threads: int) -> list[_T]:
     """Runs the tasks on up to ``threads`` threads and returns their results in order.
 
-    The caller works too, and whoever is free takes the next task: a call waits for no thread to start, nor
-    for one that shares its core with another. Tasks may run tasks.
+    The caller works too, beside helpers that wait from one call to the next, and whoever is free takes the next
+    task: a call waits for no thread to start, nor for one that shares its core with another. Tasks may run tasks.
 
     Raises:
         BaseException: What the first task, in order, that failed raised. Tasks after it may not have run.
@@ -54,6 +59,37 @@ def run_tasks(tasks: Sequence[Callable[[], _T]], threads: int) -> list[_T]:
     if errors:
         raise errors[min(errors)]
     return [results[index] for index in range(len(tasks))]
+
+
+def ahead(
+    batches: Iterable[Sequence[_T]], work: Callable[[_T], _R], workers: int
+) -> Iterator[tuple[Sequence[_T], list[_R]]]:
+    """Work on the items of batches in threads, a few batches ahead of the one in use, and yield them in order.
+
+    Threads are enough, and cheaper than processes: decoders and resizing leave Python to itself.
+
+    Args:
+        batches: The items.
+        work: What is done with each.
+        workers: How many threads; 0 to work on the calling thread, when a batch is asked for.
+    """
+    if workers == 0:
+        for batch in batches:
+            yield batch, [work(item) for item in batch]
+        return
+    waiting: deque[tuple[Sequence[_T], list[Future[_R]]]] = deque()
+    left = iter(batches)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
+    try:
+        while True:
+            for batch in islice(left, _AHEAD - len(waiting)):
+                waiting.append((batch, [pool.submit(work, item) for item in batch]))
+            if not waiting:
+                return
+            batch, futures = waiting.popleft()
+            yield batch, [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _pool() -> ThreadPoolExecutor:

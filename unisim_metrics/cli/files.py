@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,9 @@ from unisim_metrics.images import load_image
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.prompts import Prompts
 from unisim_metrics.tasks import Method, Task
+from unisim_metrics.threads import ahead
 
 _READERS = 2
-# Batches that are decoded ahead of the one that is encoded.
-_AHEAD = 2
 
 
 class FileModel:
@@ -118,22 +114,17 @@ class FileModel:
 
     def _read(self, paths: Sequence[Path]) -> Iterator[dict[Path, Tensor | None]]:
         """Decode files ahead of their use, batch by batch; None stands for one that could not be read."""
-        left = iter(paths)
-        with ThreadPoolExecutor(_READERS) as pool:
-            ahead: deque[tuple[Path, Future[Tensor]]] = deque()
+        batches = (paths[start : start + self.batch_size] for start in range(0, len(paths), self.batch_size))
+        for batch, images in ahead(batches, _load_or_tell, _READERS):
+            found = dict(zip(batch, images, strict=True))
+            self.unreadable.update(
+                {path: str(error) for path, error in found.items() if isinstance(error, Exception)}
+            )
+            yield {path: image if isinstance(image, Tensor) else None for path, image in found.items()}
 
-            def fill(count: int) -> None:
-                ahead.extend((path, pool.submit(load_image, path)) for path in islice(left, count))
 
-            fill(_AHEAD * self.batch_size)
-            while ahead:
-                batch: dict[Path, Tensor | None] = {}
-                for _ in range(min(self.batch_size, len(ahead))):
-                    path, future = ahead.popleft()
-                    try:
-                        batch[path] = future.result()
-                    except ImageReadError as error:
-                        self.unreadable[path] = str(error)
-                        batch[path] = None
-                fill(self.batch_size)
-                yield batch
+def _load_or_tell(path: Path) -> Tensor | ImageReadError:
+    try:
+        return load_image(path)
+    except ImageReadError as error:
+        return error

@@ -230,7 +230,7 @@ def load_adapter(directory: Path, base: Base) -> Any:
 
     try:
         trained_from = read_base_hash(directory)
-        if trained_from not in (None, base.weights_hash()):
+        if trained_from is not None and trained_from != base.weights_hash():
             raise CheckpointError(
                 f"The adapter in {directory} was trained from other weights than those of `{base.name}`, on which"
                 " it would give other scores: pass its own base."

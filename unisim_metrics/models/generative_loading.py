@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -60,8 +60,8 @@ def load_generative(
     if dtype is None and device_map is None and torch.device(device or "cpu").type == "cpu":
         dtype = torch.float32
     if processor is None:
-        has_own = adapter is not None and (adapter / "processor_config.json").is_file()
-        processor = read_processor(cast(Path, adapter) if has_own else directory, resample)
+        beside = adapter if adapter and (adapter / "processor_config.json").is_file() else directory
+        processor = read_processor(beside, resample)
     backbone = read_generative(directory, dtype, device_map)
     if adapter is not None:
         backbone = merge_lora(load_adapter(adapter, Base(backbone, directory, str(directory))))
