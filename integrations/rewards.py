@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor
-from torchmetrics.wrappers.feature_share import NetworkCache
 
 from unisim_metrics.functional import compare, meetings, score_pairs, wins
 from unisim_metrics.functional.unisim import ModelLike, as_model
@@ -21,7 +20,7 @@ from unisim_metrics.images import list_images
 from unisim_metrics.integrations.arrays import channels_first, channels_first_batch, device_of
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.prompts import Prompts, check_prompts
-from unisim_metrics.sharing import FeatureNetwork, SharedEmbedder
+from unisim_metrics.sharing import EmbedOnce
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities
 
@@ -175,7 +174,7 @@ class PointwiseReward(UniSimRewardFunction):
 
     def score(self, batch: Batch) -> tuple[dict[Task, Tensor], dict[Task, Tensor]]:
         """Scores of each image against its own prompt or reference; they are the rewards."""
-        embedder = _embedding_once(self.model)
+        embedder = EmbedOnce(self.model)
         everyone = range(len(batch.prompts))
         scores = {
             task: score_pairs(
@@ -247,7 +246,7 @@ class GroupwiseReward(UniSimRewardFunction):
             for group in groups
         ]
         firsts = [group[0] for group in groups]
-        embedder = _embedding_once(self.model)
+        embedder = EmbedOnce(self.model)
         order = torch.tensor([place for group in groups for place in group]).argsort()
         rewards: dict[Task, Tensor] = {}
         scores: dict[Task, Tensor] = {}
@@ -281,11 +280,6 @@ class GroupwiseReward(UniSimRewardFunction):
                     f"Argument `prompts` must be alike within a group, but group {key!r} has several."
                 )
         return list(groups.values())
-
-
-def _embedding_once(model: PerceptualModel) -> SharedEmbedder:
-    """An encoder that embeds the images of a batch once, however many tasks ask for them."""
-    return SharedEmbedder(NetworkCache(FeatureNetwork(model), max_size=8))
 
 
 def _embedding_error(model: PerceptualModel) -> Exception | None:

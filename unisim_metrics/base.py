@@ -259,7 +259,7 @@ class UniSimMetric(Metric):
         return scores.detach().to(self.device, self.dtype)
 
     def _embedder(self) -> PerceptualModel | Embedder:
-        return SharedEmbedder(self._shared_network[0]) if self._shared_network else self.model
+        return SharedEmbedder(self._shared_network[0], self.model) if self._shared_network else self.model
 
     def _mark(self, task: Task) -> None:
         """Write down task and model in the states."""

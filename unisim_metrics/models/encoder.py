@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +13,7 @@ from typing_extensions import Self
 
 from unisim_metrics.image_inputs import collect_images
 from unisim_metrics.images import Images, Preprocessing, preprocess
+from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.models.texts import check_texts
 
@@ -40,8 +40,8 @@ class EncoderModel(nn.Module):
     A subclass says how a batch of pixels and a batch of tokens pass through its towers; this class prepares
     images and texts, keeps batches small, and guards evaluation mode and gradients.
 
-    The backbone always runs in evaluation mode. Gradients flow only from the embeddings to images that
-    require them: parameters are never trained through this class.
+    The backbone always runs in evaluation mode and, inside `torch.autocast` too, in its own precision. Gradients
+    flow only from the embeddings to images that require them: parameters are never trained through this class.
 
     Args:
         backbone: The module that holds both towers.
@@ -159,7 +159,7 @@ class EncoderModel(nn.Module):
         # Texts of like length share a pass, so that a long one does not lengthen all.
         unique = sorted(dict.fromkeys(items), key=len)
         size = self._batch_size(batch_size)
-        with torch.no_grad(), self._evaluation():
+        with torch.no_grad(), own_precision(), evaluation_mode(self.backbone):
             tokens = self.tokenize(unique)
             parts = [
                 self._normalize(
@@ -218,32 +218,16 @@ class EncoderModel(nn.Module):
 
     def _embed_pixels(self, images: Images) -> Tensor:
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
-        pixels = preprocess(images, self.preprocessing, device=self.device, dtype=dtype)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and pixels.requires_grad), self._evaluation():
-            return self._normalize(self.encode_pixels(pixels.to(self.dtype)))
+        with own_precision():
+            pixels = preprocess(images, self.preprocessing, device=self.device, dtype=dtype)
+            graph = torch.is_grad_enabled() and pixels.requires_grad
+            # Without gradients no weight can receive one.
+            with torch.set_grad_enabled(graph), evaluation_mode(self.backbone, freeze=graph):
+                return self._normalize(self.encode_pixels(pixels.to(self.dtype)))
 
     def _normalize(self, features: Tensor) -> Tensor:
         dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
         return F.normalize(features.to(dtype), dim=-1)
-
-    @contextmanager
-    def _evaluation(self) -> Iterator[None]:
-        """Run in evaluation mode with frozen weights; a module shared with a training loop gets back what it had."""
-        training = [module for module in self.backbone.modules() if module.training]
-        # Without gradients no weight can receive one.
-        weights = self.backbone.parameters() if torch.is_grad_enabled() else ()
-        trained = [weight for weight in weights if weight.requires_grad]
-        for module in training:
-            module.training = False
-        for weight in trained:
-            weight.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
-            for weight in trained:
-                weight.requires_grad_(True)
 
 
 def _unique(items: Sequence[ImageInput]) -> tuple[list[ImageInput], list[int]]:

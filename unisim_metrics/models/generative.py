@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from unisim_metrics.models.answers import parse_letter
 from unisim_metrics.models.chat import Chat, Prompt
-from unisim_metrics.models.evaluation import evaluation_mode
+from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.models.illustrated import Inputs, SharedImages, WholePrompts, encodes_apart
 from unisim_metrics.models.instructions import ask, instructions_hash
@@ -247,7 +247,7 @@ class GenerativeModel(nn.Module):
             self.backbone, self.processor
         )
         answer = self._read_letters if self.mode == "letters" else self._generate
-        with evaluation_mode(self.backbone):
+        with own_precision(), evaluation_mode(self.backbone):
             scores = [row for asked, inputs in reader.read(batches) for row in answer(asked, inputs)]
         return [row for _, row in sorted(zip(order, scores, strict=True), key=lambda pair: pair[0])]
 
