@@ -60,9 +60,10 @@ def file_written_anew(folder: Path) -> Iterator[Any]:
 def numpy_buffer(folder: Path) -> Iterator[Any]:
     """A tensor over the memory of an array, whose version torch does not count."""
     buffer = np.array(FIRST.resize(SIZE)).transpose(2, 0, 1).copy()
-    yield torch.from_numpy(buffer)
+    tensor = torch.from_numpy(buffer)
+    yield tensor
     buffer[...] = np.array(SECOND.resize(SIZE)).transpose(2, 0, 1)
-    yield torch.from_numpy(buffer)
+    yield tensor
 
 
 def inference_tensor(folder: Path) -> Iterator[Any]:
@@ -137,12 +138,13 @@ def test_weights_trained_between_updates_give_other_features() -> None:
     module = OneByOne()
     model = load_model(module, tokenizer=count_letters, preprocessing=Preprocessing(size=8))
     shared = FeatureShare({"a": UniSimScore(model, reduction="none"), "b": UniSimScore(model)})
-    shared.update(pixels(2))
+    images = pixels(2)
+    shared.update(images)
     shared.reset()
     with torch.no_grad():
         module.image_weights.mul_(torch.linspace(-1, 1, 6))
-    shared.update(pixels(2))
-    assert torch.equal(shared.compute()["a"], unisim_score(pixels(2), None, model, reduction="none"))
+    shared.update(images)
+    assert torch.equal(shared.compute()["a"], unisim_score(images, None, model, reduction="none"))
 
 
 def test_no_pixels_are_kept() -> None:

@@ -1,11 +1,11 @@
-"""What both metrics share: the backbone they hold but never save, their settings, their signature."""
+"""What both metrics share: their model, settings, signature, and how they live inside torchmetrics."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 
 import torch
@@ -14,54 +14,20 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.prints import rank_zero_warn
 
+from unisim_metrics.backbone import Backbone
 from unisim_metrics.functional.compare import Embedder
 from unisim_metrics.functional.unisim import ModelLike
-from unisim_metrics.models import PerceptualModel, load_model
+from unisim_metrics.models import PerceptualModel
 from unisim_metrics.prompts import Prompts, check_prompts
+from unisim_metrics.resampling import check_resampled
 from unisim_metrics.sharing import FeatureNetwork, Hidden, SharedEmbedder
 from unisim_metrics.signature import signature
+from unisim_metrics.states import NOTHING_SCORED, one_fingerprint, one_task
 from unisim_metrics.tasks import TASKS, Method, Task, check_method, check_task, resolve_task
 
 BUNDLED = "unisim-mini"
 # One sixteen-bit piece of the fingerprint each: small enough to differ under `torch.allclose`.
 _FINGERPRINT_PIECES = 4
-
-
-class Backbone:
-    """Holds a model outside the module tree of a metric.
-
-    A copy shares the model. A pickle carries its name, where it came by name, and the weights are read
-    again (and checked) when they are first needed; a model that came as an object travels whole.
-    """
-
-    def __init__(self, model_name_or_path: ModelLike) -> None:
-        self.source: str | os.PathLike[str] | None = None
-        self.expected_hash: str | None = None
-        if isinstance(model_name_or_path, (str, os.PathLike)):
-            self.source = model_name_or_path
-        self._model: PerceptualModel | None = load_model(model_name_or_path)
-
-    @property
-    def model(self) -> PerceptualModel:
-        """The model, read again after unpickling."""
-        if self._model is None:
-            model = load_model(cast(str, self.source))
-            if model.weights_hash() != self.expected_hash:
-                raise ValueError(
-                    f"Model {str(self.source)!r} has other weights than when the metric was pickled:"
-                    f" expected {self.expected_hash}, but got {model.weights_hash()}."
-                )
-            self._model = model
-        return self._model
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        if self.source is None:
-            return self.__dict__
-        expected = self.expected_hash if self._model is None else self._model.weights_hash()
-        return {"source": self.source, "expected_hash": expected, "_model": None}
 
 
 class _Unsqueezed:
@@ -102,10 +68,14 @@ class UniSimMetric(Metric):
             _warn_bundled()
         # Which task was scored, and by which model: states, so that they reach every process and every
         # member of a compute group, and so that metrics of different models never share a group.
-        self.add_state("task_index", default=torch.tensor(-1), dist_reduce_fx="max")
+        self.add_state("task_index", default=torch.tensor(NOTHING_SCORED), dist_reduce_fx=one_task)
         self.add_state(
-            "fingerprint", default=torch.zeros(_FINGERPRINT_PIECES, dtype=torch.long), dist_reduce_fx="max"
+            "fingerprint",
+            default=torch.zeros(_FINGERPRINT_PIECES, dtype=torch.long),
+            dist_reduce_fx=one_fingerprint,
         )
+        # What the processes together scored: one without data has no task of its own.
+        self._synced_task_index = NOTHING_SCORED
 
     @property
     def model(self) -> PerceptualModel:
@@ -120,7 +90,7 @@ class UniSimMetric(Metric):
     @property
     def signature(self) -> str:
         """What makes the scores: model and weights, task, prompts, preprocessing, version."""
-        index = int(self.task_index)
+        index = max(int(self.task_index), self._synced_task_index)
         return signature(self.model, TASKS[index] if index >= 0 else self.task, self.method, self.prompts)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -135,24 +105,17 @@ class UniSimMetric(Metric):
         # `forward` resets before it updates: the task of the batches before is known only here.
         bound = self._update_signature.bind(*args, **kwargs).arguments
         self._resolve(*(bound.get(name) for name in self.argument_names))
-        before = self._snapshot()
-        try:
+        with self._all_or_nothing():
             return super().forward(*args, **kwargs)
-        except BaseException:
-            self._restore(before)
-            raise
 
     def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., None]:
         wrapped = super()._wrap_update(update)
 
         @functools.wraps(update)
         def update_or_leave(*args: Any, **kwargs: Any) -> None:
-            before = self._snapshot()
-            try:
+            check_resampled(self._update_signature.bind(*args, **kwargs).arguments)
+            with self._all_or_nothing():
                 wrapped(*args, **kwargs)
-            except BaseException:
-                self._restore(before)
-                raise
 
         return update_or_leave
 
@@ -171,19 +134,36 @@ class UniSimMetric(Metric):
 
         return compute_unsqueezed
 
-    def _snapshot(self) -> dict[str, Any]:
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Leave everything as it was if what is done inside raises."""
         # States are replaced, never written in place (lists are appended to), so that a shallow copy holds.
         flags = ["_enable_grad", "_to_sync", "_should_unsync", "_is_synced", "compute_on_cpu"]
         names = [*self._defaults, "_update_count", "_computed", "_cache", "_forward_cache", *flags]
-        values = {name: getattr(self, name) for name in names}
-        return {name: list(value) if isinstance(value, list) else value for name, value in values.items()}
+        before = {name: getattr(self, name) for name in names}
+        before = {name: list(value) if isinstance(value, list) else value for name, value in before.items()}
+        try:
+            yield
+        except BaseException:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
 
-    def _restore(self, snapshot: dict[str, Any]) -> None:
-        for name, value in snapshot.items():
-            setattr(self, name, value)
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Put the states of all processes together, as `torchmetrics.Metric.sync` does.
+
+        Raises:
+            ValueError: If processes scored different tasks, or by different models, methods or prompts; on every
+                process, each of which keeps its own state.
+        """
+        with self._all_or_nothing():
+            super().sync(*args, **kwargs)
+        if self._is_synced:
+            self._synced_task_index = int(self.task_index)
 
     def reset(self) -> None:
         """Forget all batches."""
+        self._synced_task_index = NOTHING_SCORED
         # Lists are replaced rather than cleared: members of a compute group may hold the same one.
         for name, default in self._defaults.items():
             if isinstance(default, list):
@@ -199,14 +179,16 @@ class UniSimMetric(Metric):
         Raises:
             ValueError: If the other metric scored another task, or by another model, method or prompts.
         """
-        state: Any = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
-        theirs, ours = state.get("fingerprint", self.fingerprint), self.fingerprint
-        if bool(theirs.any()) and bool(ours.any()) and not torch.equal(theirs.to(ours.device), ours):
-            raise ValueError(
-                "Argument `incoming_state` must hold scores of the same task, model, method and prompts as this"
-                f" metric ({self.signature}), but got those of others."
-            )
-        super().merge_state(incoming_state)
+        if isinstance(incoming_state, UniSimMetric | dict):
+            state: Any = incoming_state if isinstance(incoming_state, dict) else incoming_state.metric_state
+            theirs, ours = state.get("fingerprint", self.fingerprint), self.fingerprint
+            if bool(theirs.any()) and bool(ours.any()) and not torch.equal(theirs.to(ours.device), ours):
+                raise ValueError(
+                    "Argument `incoming_state` must hold scores of the same task, model, method and prompts as this"
+                    f" metric ({self.signature}), but got those of others."
+                )
+        with self._all_or_nothing():
+            super().merge_state(incoming_state)
         self._update_count += incoming_state._update_count if isinstance(incoming_state, Metric) else 1
         self._computed = None
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from unisim_metrics.base import Backbone
+from unisim_metrics.backbone import Backbone
 from unisim_metrics.functional.compare import check_groups, compare, score_pairs
 from unisim_metrics.functional.ranking import check_choices, hinge_loss
 from unisim_metrics.functional.unisim import ModelLike
