@@ -45,6 +45,7 @@ __all__ = ["load_model"]
 _CHECKPOINT_SUFFIXES = (".pt", ".pth")
 
 
+@torch.inference_mode(False)  # inference tensors could never take part in a graph
 def load_model(
     name_or_path_or_module: str | PathLike[str] | nn.Module | PerceptualModel = "unisim-mini",
     *,
