@@ -26,6 +26,11 @@ class Backbone:
         self._model: PerceptualModel | None = load_model(model_name_or_path)
 
     @property
+    def name(self) -> str:
+        """The model's name, without reading weights: after unpickling what it was loaded by."""
+        return str(self.source) if self._model is None else self._model.name
+
+    @property
     def model(self) -> PerceptualModel:
         """The model, read again after unpickling."""
         if self._model is None:

@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.prints import rank_zero_warn
 
 from unisim_metrics.backbone import Backbone
+from unisim_metrics.columns import as_lists
 from unisim_metrics.functional.compare import Embedder
 from unisim_metrics.functional.unisim import ModelLike
 from unisim_metrics.models import PerceptualModel
@@ -93,6 +94,12 @@ class UniSimMetric(Metric):
         index = max(int(self.task_index), self._synced_task_index)
         return signature(self.model, TASKS[index] if index >= 0 else self.task, self.method, self.prompts)
 
+    def extra_repr(self) -> str:
+        """The model and the task."""
+        index = int(self.task_index)
+        task = TASKS[index] if index >= 0 else self.task
+        return f"model={self._backbone.name!r}, task={'inferred' if task is None else repr(task)}"
+
     def __setattr__(self, name: str, value: Any) -> None:
         # A module set under this name would enter the module tree, and its weights every checkpoint.
         if name == "network":
@@ -103,19 +110,20 @@ class UniSimMetric(Metric):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Update with a batch and return its value; bad input leaves the metric as it was."""
         # `forward` resets before it updates: the task of the batches before is known only here.
-        bound = self._update_signature.bind(*args, **kwargs).arguments
-        self._resolve(*(bound.get(name) for name in self.argument_names))
+        inputs = self._inputs(*args, **kwargs)
+        self._resolve(*(inputs.get(name) for name in self.argument_names))
         with self._all_or_nothing():
-            return super().forward(*args, **kwargs)
+            return super().forward(**inputs)
 
     def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., None]:
         wrapped = super()._wrap_update(update)
 
         @functools.wraps(update)
         def update_or_leave(*args: Any, **kwargs: Any) -> None:
-            check_resampled(self._update_signature.bind(*args, **kwargs).arguments)
+            inputs = self._inputs(*args, **kwargs)
+            check_resampled(inputs)
             with self._all_or_nothing():
-                wrapped(*args, **kwargs)
+                wrapped(**inputs)
 
         return update_or_leave
 
@@ -133,6 +141,11 @@ class UniSimMetric(Metric):
             return value
 
         return compute_unsqueezed
+
+    def _inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The arguments of `update` by name, columns of tables as lists."""
+        bound = self._update_signature.bind(*args, **kwargs).arguments
+        return {name: as_lists(value) for name, value in bound.items()}
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:

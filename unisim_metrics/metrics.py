@@ -11,6 +11,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
 from unisim_metrics.base import BUNDLED, UniSimMetric
+from unisim_metrics.columns import one_for_each
 from unisim_metrics.functional.compare import Embedder, check_groups, compare, score_pairs
 from unisim_metrics.functional.ranking import check_choices, choose, meetings, rank, wins
 from unisim_metrics.functional.unisim import ModelLike
@@ -32,10 +33,13 @@ class UniSimScore(UniSimMetric):
     As input to `update` (and `forward`) the metric takes
 
     - `preds`: N images or texts.
-    - `target`: N images or texts; absent for quality and attributes.
+    - `target`: N images or texts, or one text, as a plain `str`, for all; absent for quality and attributes.
 
-    Images are PIL images, `pathlib.Path`s, uint8 tensors (0–255), float tensors (0–1), one, a batch
-    `[N, C, H, W]`, or a list of any sizes; texts are strings.
+    Images are PIL images, `pathlib.Path`s, uint8 tensors (0–255), float tensors (0–1), NumPy arrays `[H, W, C]`,
+    one, a batch `[N, C, H, W]`, or a list of any sizes; texts are strings. A pandas `Series`, a NumPy array of
+    strings and a column of `datasets` are as good as a list.
+
+    Inside `torch.autocast` the model keeps its own precision, so that equal signatures mean equal scores.
 
     As output of `compute` (and `forward`) it returns a float32 scalar, the mean over all samples, or with
     `reduction="none"` the scores `[N]`, in the order of the updates (across processes: by rank).
@@ -99,7 +103,7 @@ class UniSimScore(UniSimMetric):
 
         Args:
             preds: N images or texts.
-            target: N images or texts, or None for quality and attributes.
+            target: N images or texts, one text for all, or None for quality and attributes.
 
         Raises:
             ValueError: If the inputs do not fit together, or mean another task than those before.
@@ -149,7 +153,8 @@ class UniSimRanking(UniSimMetric):
 
     - `candidates`: B groups of N ≥ 2 images or texts, a tensor `[B, N, C, H, W]` or nested sequences; groups
       may differ in size.
-    - `references`: B images or texts; absent for quality, attributes and odd-one-out.
+    - `references`: B images or texts, or one text, as a plain `str`, for all; absent for quality, attributes and
+      odd-one-out.
     - `choices`: the index of the alternative that people chose, integers `[B]`; may be absent.
 
     As output of `compute` it returns a dictionary
@@ -231,7 +236,7 @@ class UniSimRanking(UniSimMetric):
 
         Args:
             candidates: B groups of N ≥ 2 images or texts.
-            references: B images or texts, or None for quality, attributes and odd-one-out.
+            references: B images or texts, one text for all, or None for quality, attributes and odd-one-out.
             choices: Index of the candidate that people chose in each group, integers `[B]`.
 
         Raises:
@@ -247,6 +252,7 @@ class UniSimRanking(UniSimMetric):
                 f" but got {max(group_sizes)}."
             )
         human = None if choices is None else check_choices(choices, sizes)
+        references = one_for_each(references, len(sizes)) if task == "image-text" else references
         scores = self._compare(candidates, references, task).to(self.device)
         answered = self._answered(scores)
         scores = self._prepare(scores[answered], int(sizes[answered].sum()))

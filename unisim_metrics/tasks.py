@@ -40,7 +40,8 @@ _MODALITIES: dict[Task, tuple[Modality, Modality | None]] = {
 
 
 def check_task(task: str | None) -> Task | None:
-    """Return `task` if it is one (or None), else raise a `ValueError` that lists them."""
+    """Return `task` if it is one (or None), by its own name, else raise a `ValueError` that lists them."""
+    task = "quality" if task == "iqa" else task  # as the benchmark and the literature call it
     if task is not None and task not in TASKS:
         raise ValueError(f"Argument `task` must be one of {TASKS} or None, but got {task!r}.")
     return task
@@ -77,6 +78,7 @@ def resolve_task(
     """
     first = _modality(preds, names[0])
     second = None if target is None else _modality(target, names[1])
+    passed = _describe(first, second)
     if task is not None:
         expected = modalities(task)
         # A str names an image file where the task wants an image there.
@@ -87,7 +89,7 @@ def resolve_task(
         if (first, second) != expected:
             raise ValueError(
                 f"Arguments `{names[0]}` and `{names[1]}` must be {_describe(*expected)} for task {task!r},"
-                f" but got {_describe(first, second)}."
+                f" but got {passed}."
             )
         return task
     if (first, second) == ("image", None):
@@ -97,7 +99,7 @@ def resolve_task(
             return candidate
     raise ValueError(
         f"Arguments `{names[0]}` and `{names[1]}` must be images and images, images and texts, texts and images, or"
-        f" images alone, but got {_describe(first, second)}. Image files are named by `pathlib.Path`; a str is a text."
+        f" images alone, but got {passed}. Image files are named by `pathlib.Path`; a str is a text."
     )
 
 

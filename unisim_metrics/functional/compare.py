@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from unisim_metrics.columns import as_lists, one_for_each
 from unisim_metrics.functional.embeddings import clip_iqa_probability, cosine_similarity, odd_one_out
 from unisim_metrics.prompts import Prompts, check_prompts, resolve_prompts
 from unisim_metrics.tasks import (
@@ -45,7 +46,7 @@ def score_pairs(
     Args:
         embedder: Where the embeddings come from.
         preds: N images or texts; one image or text counts as N = 1.
-        target: N images or texts, or None for quality and attributes.
+        target: N images or texts, or one text, as a plain `str`, for all; None for quality and attributes.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
         prompts: Texts other than the default ones.
@@ -57,6 +58,7 @@ def score_pairs(
         ValueError: If inputs do not fit together or fit no task.
         TypeError: If something is neither image nor text.
     """
+    preds, target = as_lists(preds), as_lists(target)
     task = resolve_task(check_task(task), preds, target)
     if task == "odd-one-out":
         raise ValueError(
@@ -67,6 +69,8 @@ def score_pairs(
     first, second = modalities(task)
     if second is None:
         return _attribute_scores(embedder, _embed(embedder, preds, first), task, method, prompts)
+    if second == "text":
+        target = one_for_each(target, _count(preds))
     sizes = _count(preds), _count(target)
     if sizes[0] != sizes[1]:
         raise ValueError(
@@ -87,7 +91,8 @@ def compare(
 
     Args:
         embedder: Where the embeddings come from.
-        references: B images or texts; None for quality, attributes and odd-one-out.
+        references: B images or texts, or one text, as a plain `str`, for all; None for quality, attributes and
+            odd-one-out.
         alternatives: B groups: a tensor `[B, N, C, H, W]`, or a sequence of groups, each a tensor
             `[N, C, H, W]` or a sequence of images or texts. Groups may differ in size.
         task: The task; inferred if None (odd-one-out has to be named).
@@ -101,10 +106,13 @@ def compare(
         ValueError: If inputs do not fit together, a group has fewer than two alternatives, or nothing fits a task.
         TypeError: If something is neither image nor text.
     """
+    alternatives, references = as_lists(alternatives), as_lists(references)
     task, sizes = check_groups(alternatives, references, check_task(task))
     check_method(method)
     check_prompts(prompts)
     first, second = modalities(task)
+    if second == "text":
+        references = one_for_each(references, len(sizes))
     embeddings = _embed(embedder, _flatten(alternatives), first)
     if task == "odd-one-out":
         return odd_one_out(embeddings.view(len(sizes), 3, -1))
@@ -152,6 +160,8 @@ def check_groups(
             f"Argument `{names[0]}` must hold at least two alternatives a group,"
             f" but group {sizes.index(min(sizes))} has {min(sizes)}."
         )
+    if modalities(task)[1] == "text":
+        references = one_for_each(references, len(sizes))
     if references is not None and _count(references) != len(sizes):
         raise ValueError(
             f"Arguments `{names[0]}` and `{names[1]}` must have the same length,"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from unisim_metrics.columns import as_lists, one_for_each
 from unisim_metrics.functional.compare import check_groups, score_pairs
 from unisim_metrics.models import PerceptualModel, load_model
 from unisim_metrics.prompts import Prompts
@@ -32,7 +33,7 @@ def unisim_score(
 
     Args:
         preds: N images or texts.
-        target: N images or texts; None for quality and attributes.
+        target: N images or texts, or one text, as a plain `str`, for all; None for quality and attributes.
         model_name_or_path: What `load_model` takes; a model loaded by name is kept for the next call.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
@@ -73,7 +74,8 @@ def unisim_rank(
 
     Args:
         candidates: B groups of N images or texts, a tensor `[B, N, C, H, W]` or nested sequences.
-        references: B images or texts; None for quality, attributes and odd-one-out.
+        references: B images or texts, or one text, as a plain `str`, for all; None for quality, attributes and
+            odd-one-out.
         model_name_or_path: What `load_model` takes; a model loaded by name is kept for the next call.
         task: The task; inferred if None (odd-one-out has to be named).
         method: How quality and attributes are scored.
@@ -86,7 +88,9 @@ def unisim_rank(
         ValueError: If inputs do not fit together, or a group has fewer than two candidates.
         TypeError: If something is neither image nor text.
     """
-    check_groups(candidates, references, check_task(task), names=("candidates", "references"))
+    candidates, references = as_lists(candidates), as_lists(references)
+    task, sizes = check_groups(candidates, references, check_task(task), names=("candidates", "references"))
+    references = one_for_each(references, len(sizes)) if task == "image-text" else references
     model = as_model(model_name_or_path)
     return model.compare(references, candidates, task=task, method=method, prompts=prompts)
 
