@@ -1,8 +1,9 @@
 """Images of every kind in, one normalised batch out.
 
 An image is a Pillow image, the path of a file, or a tensor ``[C, H, W]``: uint8 in 0–255 or float in 0–1,
-with one (grey), three (RGB) or four channels (RGBA, composited onto white). A tensor may also be a batch
-``[N, C, H, W]``. Sequences mix all of these, in any sizes.
+with one (grey), three (RGB) or four channels (RGBA, composited onto white); or a NumPy array, with its channels
+last: ``[H, W, C]``, or ``[H, W]`` if it is grey. Tensors and arrays may also be batches, ``[N, C, H, W]`` and
+``[N, H, W, C]``. Sequences mix all of these, in any sizes.
 
 Each kind takes the cheapest way that stays on the reference, Pillow's bicubic resize:
 

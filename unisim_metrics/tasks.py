@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
 
+from unisim_metrics.arrays import is_pixel_array
 from unisim_metrics.images import is_image
 
 Task = Literal[
@@ -123,10 +123,10 @@ def _is_list(value: Any) -> bool:
 def _leaf_modality(leaf: Any, name: str) -> Modality:
     if isinstance(leaf, str):
         return "text"
-    if isinstance(leaf, (torch.Tensor, os.PathLike)) or is_image(leaf):
+    if isinstance(leaf, torch.Tensor) or is_pixel_array(leaf) or is_image(leaf):
         return "image"
     raise TypeError(
-        f"Argument `{name}` must hold images (PIL image, tensor, pathlib.Path) or texts (str),"
+        f"Argument `{name}` must hold images (PIL image, tensor, array, pathlib.Path) or texts (str),"
         f" but got {type(leaf).__module__}.{type(leaf).__qualname__}."
     )
 

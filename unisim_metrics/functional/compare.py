@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,8 +94,8 @@ def compare(
         embedder: Where the embeddings come from.
         references: B images or texts, or one text, as a plain `str`, for all; None for quality, attributes and
             odd-one-out.
-        alternatives: B groups: a tensor `[B, N, C, H, W]`, or a sequence of groups, each a tensor
-            `[N, C, H, W]` or a sequence of images or texts. Groups may differ in size.
+        alternatives: B groups: a tensor `[B, N, C, H, W]`, an array `[B, N, H, W, C]`, or a sequence of groups, each a
+            tensor `[N, C, H, W]`, an array `[N, H, W, C]` or a sequence of images or texts. Groups may differ in size.
         task: The task; inferred if None (odd-one-out has to be named).
         method: How quality and attributes are scored.
         prompts: Texts other than the default ones.
@@ -189,26 +190,28 @@ def _embed(embedder: Embedder, items: Any, modality: Modality) -> Tensor:
 
 
 def _count(items: Any) -> int:
-    """Number of images or texts in a tensor, a sequence (which may hold batches) or a single item."""
+    """Number of images or texts in a tensor, an array, a sequence (which may hold batches) or a single item."""
     if isinstance(items, Tensor):
         return 1 if items.ndim == 3 else items.shape[0]
+    if isinstance(items, np.ndarray):
+        return 1 if items.ndim in (2, 3) else items.shape[0]
     if isinstance(items, Sequence) and not isinstance(items, str):
         return sum(_count(item) for item in items)
     return 1
 
 
 def _check_nesting(alternatives: Any, name: str) -> None:
-    if isinstance(alternatives, Tensor):
+    if isinstance(alternatives, Tensor | np.ndarray):
         if alternatives.ndim != 5:
             raise ValueError(
-                f"Argument `{name}` must be a tensor [B, N, C, H, W] or a sequence of groups,"
-                f" but got a tensor of shape {tuple(alternatives.shape)}."
+                f"Argument `{name}` must be a tensor [B, N, C, H, W], an array [B, N, H, W, C] or a sequence of groups,"
+                f" but got shape {tuple(alternatives.shape)}."
             )
         return
     if not _is_list(alternatives):
         raise ValueError(f"Argument `{name}` must be a sequence of groups, but got {alternatives!r}.")
     for index, group in enumerate(alternatives):
-        if not _is_list(group) and not (isinstance(group, Tensor) and group.ndim == 4):
+        if not _is_list(group) and not (isinstance(group, Tensor | np.ndarray) and group.ndim == 4):
             raise ValueError(
                 f"Argument `{name}` must be a sequence of groups (each a sequence or a tensor [N, C, H, W]),"
                 f" but entry {index} is a {type(group).__name__}."
@@ -223,4 +226,6 @@ def _flatten(alternatives: Any) -> Any:
     """All alternatives as one flat input of an encoder."""
     if isinstance(alternatives, Tensor):
         return alternatives.flatten(0, 1)
+    if isinstance(alternatives, np.ndarray):
+        return alternatives.reshape(-1, *alternatives.shape[2:])
     return [item for group in alternatives for item in (group if _is_list(group) else [group])]

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from unisim_metrics.image_inputs import collect_images
+from unisim_metrics.image_inputs import CheckedImage, collect_images
 from unisim_metrics.images import Images, Preprocessing, preprocess
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.models.texts import check_texts
 
 if TYPE_CHECKING:
-    from unisim_metrics.images import ImageInput
     from unisim_metrics.prompts import Prompts
     from unisim_metrics.tasks import Method, Task
 
@@ -112,9 +111,9 @@ class EncoderModel(nn.Module):
         """Embed images.
 
         Args:
-            images: A PIL image, path, uint8 (0–255) or float (0–1) tensor `[C, H, W]` or `[N, C, H, W]`, or a
-                sequence of these of any sizes. An image that stands several times in a sequence is encoded
-                once.
+            images: A PIL image, path, uint8 (0–255) or float (0–1) tensor `[C, H, W]` or `[N, C, H, W]`, array
+                `[H, W, C]` or `[N, H, W, C]`, or a sequence of these of any sizes. An image that stands several
+                times in a sequence is encoded once.
             batch_size: How many images pass through the tower at a time. It does not change the result.
 
         Returns:
@@ -125,8 +124,7 @@ class EncoderModel(nn.Module):
             ValueError: If an image is empty, out of range, or not an image.
             TypeError: If an input is of a type that holds no image.
         """
-        collect_images(images, "images")  # the whole input is checked before anything is encoded
-        items = cast("Sequence[ImageInput]", images if isinstance(images, list | tuple) else [images])
+        items = collect_images(images, "images")  # the whole input is checked before anything is encoded
         unique, positions = _unique(items)
         size = self._batch_size(batch_size)
         parts = [self._embed_pixels(batch) for batch in _batches(unique, size)]
@@ -230,13 +228,13 @@ class EncoderModel(nn.Module):
         return F.normalize(features.to(dtype), dim=-1)
 
 
-def _unique(items: Sequence[ImageInput]) -> tuple[list[ImageInput], list[int]]:
+def _unique(items: Sequence[CheckedImage]) -> tuple[list[CheckedImage], list[int]]:
     """The items without those that stand again, and for each item its place among them."""
     places: dict[object, int] = {}
-    unique: list[ImageInput] = []
+    unique: list[CheckedImage] = []
     positions: list[int] = []
     for item in items:
-        key: object = fspath(item) if isinstance(item, str | PathLike) else id(item)
+        key: object = item if isinstance(item, Path) else id(item)
         if key not in places:
             places[key] = len(unique)
             unique.append(item)
@@ -244,13 +242,13 @@ def _unique(items: Sequence[ImageInput]) -> tuple[list[ImageInput], list[int]]:
     return unique, positions
 
 
-def _rows(item: ImageInput) -> int:
+def _rows(item: CheckedImage) -> int:
     return item.shape[0] if isinstance(item, Tensor) and item.ndim == 4 else 1
 
 
-def _batches(items: Sequence[ImageInput], size: int) -> Iterator[list[ImageInput]]:
+def _batches(items: Sequence[CheckedImage], size: int) -> Iterator[list[CheckedImage]]:
     """Cut a list whose items are images or batches of them into lists of at most ``size`` images."""
-    batch: list[ImageInput] = []
+    batch: list[CheckedImage] = []
     room = size
     for item in items:
         pieces = torch.split(item, size) if isinstance(item, Tensor) and item.ndim == 4 else (item,)
