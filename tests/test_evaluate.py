@@ -486,7 +486,9 @@ def test_a_str_is_a_path_where_the_task_wants_an_image(module, crops, tiny_model
         settings = {"task": task, "model": tiny_model}
         wanted = module("ranking").compute(predictions=groups, references=references, **settings)
         assert module("ranking").compute(predictions=names, references=named, **settings) == wanted
-    with pytest.raises(ValueError, match=r"but got texts and texts\. Image files are named by `pathlib.Path`"):
+    with pytest.raises(
+        ValueError, match=r"but got texts and texts\. Image files are named by `pathlib.Path`"
+    ):
         module("ranking").compute(predictions=names, references=["a fox", "a dog"], model=tiny_model)
 
 

@@ -91,13 +91,11 @@ class UniSimMetric(Metric):
     @property
     def signature(self) -> str:
         """What makes the scores: model and weights, task, prompts, preprocessing, version."""
-        index = max(int(self.task_index), self._synced_task_index)
-        return signature(self.model, TASKS[index] if index >= 0 else self.task, self.method, self.prompts)
+        return signature(self.model, self._scored_task(), self.method, self.prompts)
 
     def extra_repr(self) -> str:
         """The model and the task."""
-        index = int(self.task_index)
-        task = TASKS[index] if index >= 0 else self.task
+        task = self._scored_task()
         return f"model={self._backbone.name!r}, task={'inferred' if task is None else repr(task)}"
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -233,6 +231,12 @@ class UniSimMetric(Metric):
                 f" but got {shared.identity} and {own.identity}."
             )
         self._shared_network = Hidden([network])
+
+    def _scored_task(self) -> Task | None:
+        """The task of the batches so far, here or in other processes; before the first what `task` says."""
+        own = NOTHING_SCORED if self.task_index.is_meta else int(self.task_index)
+        index = max(own, self._synced_task_index)
+        return TASKS[index] if index >= 0 else self.task
 
     def _resolve(self, first: Any, second: Any) -> Task:
         """The task of a batch, which must be that of the batches before."""

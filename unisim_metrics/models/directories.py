@@ -133,7 +133,7 @@ def read_clip(directory: Path) -> Any:
             " open_clip: `open_clip:ARCHITECTURE/PRETRAINED`."
         )
     try:
-        with no_progress_bar():
+        with no_progress_bar(), torch.device("cpu"):  # whatever `torch.set_default_device` says
             read: Any = kind.from_pretrained(
                 directory, output_loading_info=True, local_files_only=True, weights_only=True
             )

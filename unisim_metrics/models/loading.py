@@ -260,7 +260,11 @@ def _from_open_clip(spec: str, options: Options, name: str | None = None) -> Enc
 
 
 def _from_module(module: nn.Module, options: Options) -> EncoderModel | GenerativeModel:
-    kind = type(module).__name__
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        module = module.module
+    kind = type(
+        getattr(module, "_orig_mod", module)
+    ).__name__  # a compiled module goes by its own class's name
     core = module.get_base_model() if is_peft_model(module) else module  # type: ignore[operator]
     settings: dict[str, Any] = getattr(getattr(core, "config", None), "to_dict", dict)()
     if settings and is_generative(settings):
