@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from unisim_metrics.columns import as_lists
 from unisim_metrics.functional import compare, meetings, score_pairs, wins
 from unisim_metrics.functional.unisim import ModelLike, as_model
 from unisim_metrics.images import list_images
@@ -86,6 +87,7 @@ class UniSimRewardFunction(ABC):
             ValueError: If lengths differ, an image has a wrong shape or range, or a reference is missing.
             TypeError: If something is neither image nor text.
         """
+        images, prompts = as_lists(images), as_lists(prompts)
         batch = Batch(channels_first_batch(images, "images"), prompts, metadata)
         count = len(list_images(batch.images, "images"))
         if isinstance(prompts, str) or len(prompts) != count:
