@@ -60,13 +60,16 @@ class UniSimRewardFunction(ABC):
         prompts: Prompts | None,
         reference_key: str,
     ) -> None:
-        self.weights: dict[Task, float] = dict(tasks) if isinstance(tasks, Mapping) else {tasks: 1.0}
+        self.weights: dict[Task, float] = {}
+        for name, weight in (tasks if isinstance(tasks, Mapping) else {tasks: 1.0}).items():
+            task = check_task(name)
+            if task is None or task == "odd-one-out" or modalities(task)[0] != "image":
+                raise ValueError(f"Argument `tasks` must name tasks that score images, but got {name!r}.")
+            if task in self.weights:
+                raise ValueError(f"Argument `tasks` must name each task once, but got {task!r} by two names.")
+            self.weights[task] = weight
         if not self.weights:
             raise ValueError("Argument `tasks` must name at least one task, but it is empty.")
-        for task in self.weights:
-            check_task(task)
-            if task == "odd-one-out" or modalities(task)[0] != "image":
-                raise ValueError(f"Argument `tasks` must name tasks that score images, but got {task!r}.")
         self.method = check_method(method)
         self.prompts = check_prompts(prompts)
         self.reference_key = reference_key
