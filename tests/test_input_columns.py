@@ -155,6 +155,8 @@ def test_numbers_stay_an_image_and_lists_stay_themselves() -> None:
     assert as_lists(batch) is batch
     assert as_lists(texts) is texts
     assert as_lists(IMAGES) is IMAGES
+    choices = torch.tensor([0, 1])
+    assert as_lists(choices) is choices
     assert as_lists(PHOTOS[0]) is PHOTOS[0]
     assert as_lists("text") == "text"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 __all__ = ["as_lists", "one_for_each"]
 
@@ -36,7 +37,7 @@ def _is_column(value: Any) -> bool:
     """Whether it is a sequence in order, of one dimension, that is no list yet."""
     if isinstance(value, list | tuple | np.ndarray):
         return True
-    if isinstance(value, str | bytes | Mapping):
+    if isinstance(value, str | bytes | Mapping | Tensor):
         return False
     if isinstance(value, Sequence):
         return True
