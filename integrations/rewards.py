@@ -20,7 +20,7 @@ from unisim_metrics.functional.unisim import ModelLike, as_model
 from unisim_metrics.images import list_images
 from unisim_metrics.integrations.arrays import channels_first, channels_first_batch, device_of
 from unisim_metrics.models import PerceptualModel
-from unisim_metrics.prompts import Prompts, check_prompts
+from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.sharing import FeatureNetwork, SharedEmbedder
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities
@@ -57,7 +57,7 @@ class UniSimRewardFunction(ABC):
         model_name_or_path: ModelLike,
         tasks: Task | Mapping[Task, float],
         method: Method,
-        prompts: Prompts | None,
+        prompts: PromptsLike,
         reference_key: str,
     ) -> None:
         self.weights: dict[Task, float] = dict(tasks) if isinstance(tasks, Mapping) else {tasks: 1.0}
@@ -141,7 +141,7 @@ class PointwiseReward(UniSimRewardFunction):
         model_name_or_path: What `load_model` takes: an encoder.
         tasks: A task, or the weights of several: `{"image-text": 1.0, "quality": 0.5}`.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reference_key: Under which key the metadata hold the reference image.
 
     Raises:
@@ -162,7 +162,7 @@ class PointwiseReward(UniSimRewardFunction):
         tasks: Task | Mapping[Task, float] = "image-text",
         *,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         reference_key: str = "reference",
     ) -> None:
         super().__init__(model_name_or_path, tasks, method, prompts, reference_key)
@@ -203,7 +203,7 @@ class GroupwiseReward(UniSimRewardFunction):
         tasks: A task, or the weights of several.
         kind: `"win-rate"` or `"score"`.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reference_key: Under which key the metadata hold the reference image; the first of a group counts.
         group_key: Under which key the metadata hold what tells the groups apart; by their prompts if None.
 
@@ -226,7 +226,7 @@ class GroupwiseReward(UniSimRewardFunction):
         *,
         kind: Kind = "win-rate",
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         reference_key: str = "reference",
         group_key: str | None = None,
     ) -> None:

@@ -148,8 +148,8 @@ def test_scores_that_are_not_finite_are_an_error_not_a_mean(exact: Any) -> None:
         ({"method": "clip"}, ValueError, r"`method` must be one of \('naive', 'clip-iqa'\), but got 'clip'"),
         (
             {"prompts": "nice"},
-            TypeError,
-            r"`prompts` must be a `unisim_metrics.Prompts` or None, but got 'nice'",
+            ValueError,
+            r"`prompts` must be a `unisim_metrics.Prompts`, one of \('authors', 'paper'\), or None, but got 'nice'",
         ),
     ],
 )

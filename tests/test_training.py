@@ -175,7 +175,7 @@ class TestBatches:
             s for step in range(2) for task in ("image-text", "caption") for s in stream.step(step)[task]
         ]
         texts = {item for s in drawn for item in (s.reference, *s.alternatives) if isinstance(item, str)}
-        assert set(TextTable(stream, 2).texts) == texts | {"A high quality photo."}
+        assert set(TextTable(stream, 2).texts) == texts | {"A high-quality photo."}
 
     def test_unreadable_images_are_left_out(self, tmp_path: Path, tiny_clip_dir: Path) -> None:
         paths = write_images(tmp_path)
@@ -227,7 +227,7 @@ def plain_step(
     for task, listed in samples.items():
         losses[task] = torch.tensor(0.0)
         for sample in listed:
-            reference = embed("A high quality photo." if sample.reference is None else sample.reference)
+            reference = embed("A high-quality photo." if sample.reference is None else sample.reference)
             right, wrong = (embed(sample.alternatives[i]) for i in (sample.label, 1 - sample.label))
             losses[task] = losses[task] + torch.relu(0.05 - reference @ right + reference @ wrong)
     sum(losses.values()).backward()

@@ -15,6 +15,7 @@ else:
     import tomli as tomllib
 
 from unisim_metrics.models.lora import LORA_LAYERS
+from unisim_metrics.prompts import Wording
 from unisim_metrics.training.objective import MARGIN
 from unisim_metrics.training.stream import Balance
 
@@ -84,6 +85,7 @@ class Recipe:
         name: What the result is called.
         base: The CLIP model to start from: a directory or a Hub id.
         revision: Of the Hub id.
+        prompts: The texts of quality and attributes: those of the authors' code, or of the paper.
         train_projection: Whether `visual_projection` is trained too, as in the authors' code.
         seed: Of the order of the triplets, of the adapter's first weights and of its dropout.
         save_every: Steps between checkpoints.
@@ -97,6 +99,7 @@ class Recipe:
     lora: LoraSettings = field(default_factory=LoraSettings)
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
+    prompts: Wording = "authors"
     train_projection: bool = True
     seed: int = 0
     save_every: int = 500

@@ -76,7 +76,7 @@ def start(
             f"The base {recipe.base!r} must be an encoder, but is a {type(encoder).__name__}."
         )
     stream = TripletStream(planned.pools, recipe.optimization.batch_size, recipe.seed, recipe.data.balance)
-    table = TextTable(stream, recipe.steps)
+    table = TextTable(stream, recipe.steps, recipe.prompts)
     texts = embed_texts(encoder, table, accelerator)
     clip = adapt(base.model, recipe, base.name)  # in place: the encoder is of the adapted model from here on
     validator = None
@@ -88,6 +88,7 @@ def start(
             accelerator,
             out / "validation.jsonl",
             recipe.validation.every,
+            prompts=recipe.prompts,
         )
     trainer = Trainer(recipe, clip, texts, stream, table, encoder, accelerator, out, workers, validator)
     if resume:

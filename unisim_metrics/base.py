@@ -16,7 +16,7 @@ from torchmetrics.utilities.prints import rank_zero_warn
 from unisim_metrics.functional.compare import Embedder
 from unisim_metrics.functional.unisim import ModelLike
 from unisim_metrics.models import PerceptualModel, load_model
-from unisim_metrics.prompts import Prompts, check_prompts
+from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.sharing import FeatureNetwork, Hidden, SharedEmbedder
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import TASKS, Method, Task, check_method, check_task, resolve_task
@@ -81,7 +81,7 @@ class UniSimMetric(Metric):
         model_name_or_path: ModelLike,
         task: Task | None,
         method: Method,
-        prompts: Prompts | None,
+        prompts: PromptsLike,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -12,7 +12,7 @@ from unisim_metrics.functional.compare import check_groups, compare, score_pairs
 from unisim_metrics.functional.ranking import check_choices, hinge_loss
 from unisim_metrics.functional.unisim import ModelLike
 from unisim_metrics.models import PerceptualModel
-from unisim_metrics.prompts import Prompts, check_prompts
+from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.tasks import Method, Task, check_method, check_task
 
 
@@ -29,7 +29,7 @@ class UniSimLoss(nn.Module):
         model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
         task: The task; inferred if None.
         method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         margin: The hinge's margin for `odd-one-out`.
         reduction: `"mean"`, `"sum"` or `"none"`.
 
@@ -50,7 +50,7 @@ class UniSimLoss(nn.Module):
         model_name_or_path: ModelLike = "unisim-mini",
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         margin: float = 0.05,
         reduction: Literal["mean", "sum", "none"] = "mean",
     ) -> None:

@@ -14,7 +14,7 @@ from unisim_metrics.base import BUNDLED, UniSimMetric
 from unisim_metrics.functional.compare import Embedder, check_groups, compare, score_pairs
 from unisim_metrics.functional.ranking import check_choices, choose, meetings, rank, wins
 from unisim_metrics.functional.unisim import ModelLike
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
 # Scores are summed as multiples of 2⁻³⁰ (finer than float32 near 1) in 64-bit integers: sums are exact, so
@@ -46,7 +46,7 @@ class UniSimScore(UniSimMetric):
             named.
         method: How quality and attributes are scored: `"naive"` (similarity to one prompt) or `"clip-iqa"`
             (softmax over an antonym pair).
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reduction: `"mean"`, or `"none"` for one score a sample (these are kept in memory).
         kwargs: What every torchmetrics `Metric` takes.
 
@@ -75,7 +75,7 @@ class UniSimScore(UniSimMetric):
         model_name_or_path: ModelLike = BUNDLED,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         reduction: Literal["mean", "none"] = "mean",
         **kwargs: Any,
     ) -> None:
@@ -166,7 +166,7 @@ class UniSimRanking(UniSimMetric):
         model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
         task: The task; inferred if None. Attributes and `odd-one-out` have to be named.
         method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         max_alternatives: The largest group that can be ranked; states have this size from the start, so that
             they never grow and synchronise exactly.
         kwargs: What every torchmetrics `Metric` takes.
@@ -205,7 +205,7 @@ class UniSimRanking(UniSimMetric):
         model_name_or_path: ModelLike = BUNDLED,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         max_alternatives: int = 32,
         **kwargs: Any,
     ) -> None:

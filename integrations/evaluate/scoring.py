@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unisim_metrics.integrations.evaluate.inputs import Restorer
 from unisim_metrics.metrics import UniSimRanking, UniSimScore
 from unisim_metrics.models import PerceptualModel, load_model
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
 ModelLike: TypeAlias = str | os.PathLike[str] | nn.Module | PerceptualModel
@@ -37,7 +37,7 @@ class Scorer:
         model: What `load_model` takes.
         reduction: `"none"`, or `"mean"` to leave the scores of single samples out of the result.
         method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         batch_size: How many samples are decoded and scored at a time.
         device: Where a model that comes by name runs; a GPU by default, where there is one.
 
@@ -54,7 +54,7 @@ class Scorer:
         model: ModelLike = "unisim-mini",
         reduction: str = "none",
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         batch_size: int = 64,
         device: torch.device | str | None = None,
     ) -> None:

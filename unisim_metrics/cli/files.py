@@ -13,7 +13,7 @@ from unisim_metrics import functional
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import load_image
 from unisim_metrics.models import PerceptualModel
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 from unisim_metrics.threads import ahead
 
@@ -105,7 +105,7 @@ class FileModel:
         alternatives: Any,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
     ) -> Tensor:
         """Score `N` alternatives against each of `B` references, `[B, N]`."""
         if not self.embeds:

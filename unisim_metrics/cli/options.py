@@ -28,6 +28,14 @@ MethodOption = Annotated[
     str,
     typer.Option(help="How quality and attributes are scored: naive or clip-iqa.", rich_help_panel=_SCORING),
 ]
+WordingOption = Annotated[
+    str,
+    typer.Option(
+        "--wording",
+        help="Which texts stand for quality and attributes: authors (those of their code) or paper.",
+        rich_help_panel=_SCORING,
+    ),
+]
 ModelOption = Annotated[
     str,
     typer.Option(

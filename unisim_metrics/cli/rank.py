@@ -17,6 +17,7 @@ from unisim_metrics.cli.scoring import Scoring
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.files import FileModel
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 
@@ -43,6 +44,7 @@ def rank(
     ] = None,
     task: opt.TaskOption = None,
     method: opt.MethodOption = "naive",
+    wording: opt.WordingOption = "authors",
     model: opt.ModelOption = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = None,
     batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
@@ -57,7 +59,7 @@ def rank(
     [bold]unisim rank *.png --text "a red fox"[/]  ·  [bold]unisim rank a.png b.png --reference original.png[/]  ·
     [bold]unisim rank model-a/ model-b/ --prompts prompts.txt[/]
     """
-    scoring = Scoring(model, task, method, device, batch_size, resample)
+    scoring = Scoring(model, task, method, device, batch_size, resample, wording)
     destination = Output(as_json, as_csv, output)
     destination.check()
     figure.check(save_figure)
@@ -78,7 +80,7 @@ def rank(
     if len(kept) < 2:
         reasons = "; ".join(file_model.unreadable.values())
         raise OSError(f"At least two candidates must be readable, but {len(kept)} are. {reasons}")
-    scores, ranks, signature = rank_candidates(file_model, kept, checked, checked_method)
+    scores, ranks, signature = rank_candidates(file_model, kept, checked, checked_method, scoring.prompts)
     order = sorted(range(len(kept)), key=lambda index: -scores[index])
     title = "The odd one out" if checked == "odd-one-out" else describe(kept, text, reference, checked)
     destination.write(
@@ -119,7 +121,7 @@ def _candidates(
 
 
 def rank_candidates(
-    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method
+    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method, prompts: PromptsLike = None
 ) -> tuple[list[float], list[float], str]:
     """Return scores, ranks (1 is best, ties share their mean) and signature of candidates for one reference."""
     from unisim_metrics.functional import rank as rank_scores
@@ -130,12 +132,12 @@ def rank_candidates(
     candidates = [[pair.candidate for pair in pairs]]
     references = None if pairs[0].reference is None else [pairs[0].reference]
     resolved = resolve_task(task, candidates, references, names=("candidates", "references"))
-    scores = unisim_rank(candidates, references, model, task=resolved, method=method)
+    scores = unisim_rank(candidates, references, model, task=resolved, method=method, prompts=prompts)
     ranks = rank_scores(scores)[0].tolist()
     return (
         scores[0].tolist(),
         [int(value) if value % 1 == 0 else value for value in ranks],
-        signature(model, resolved, method),
+        signature(model, resolved, method, prompts),
     )
 
 
@@ -174,7 +176,9 @@ def rank_generators(
         raise OSError(
             f"No prompt has a readable image of every generator. {'; '.join(model.unreadable.values())}"
         )
-    ranking = UniSimRanking(model, task=task, method=method, max_alternatives=len(folders))
+    ranking = UniSimRanking(
+        model, task=task, method=method, prompts=scoring.prompts, max_alternatives=len(folders)
+    )
     references = None if task not in (None, "image-text") else [text for _, text in kept]
     ranking.update([group for group, _ in kept], references)
     values = {name: value.tolist() for name, value in ranking.compute().items()}

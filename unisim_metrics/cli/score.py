@@ -17,6 +17,7 @@ from unisim_metrics.cli.scoring import Scoring
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.files import FileModel
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 
@@ -33,6 +34,7 @@ def score(
     reference: opt.ReferenceOption = None,
     task: opt.TaskOption = None,
     method: opt.MethodOption = "naive",
+    wording: opt.WordingOption = "authors",
     model: opt.ModelOption = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = None,
     batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
@@ -47,7 +49,7 @@ def score(
     [bold]unisim score photo.jpg[/] (quality)  ·  [bold]unisim score out/ --text "a red fox"[/]  ·
     [bold]unisim score pairs.csv --json[/]
     """
-    scoring = Scoring(model, task, method, device, batch_size, resample)
+    scoring = Scoring(model, task, method, device, batch_size, resample, wording)
     destination = Output(as_json, as_csv, output)
     destination.check()
     figure.check(save_figure)
@@ -59,7 +61,7 @@ def score(
     readable = [pair for pair in pairs if file_model.is_readable(pair.candidate, pair.reference)]
     if not readable:
         raise OSError(f"Nothing could be read. {' '.join(file_model.unreadable.values())}")
-    values, signature = score_pairs(file_model, readable, checked, checked_method)
+    values, signature = score_pairs(file_model, readable, checked, checked_method, scoring.prompts)
     scores = dict(zip(readable, values, strict=True))
     title = describe(pairs, text, reference, checked)
     destination.write(
@@ -106,12 +108,12 @@ def find_pairs(
 
 
 def score_pairs(
-    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method
+    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method, prompts: PromptsLike = None
 ) -> tuple[list[float], str]:
     """Return the scores of readable pairs and their signature."""
     from unisim_metrics.metrics import UniSimScore
 
-    metric = UniSimScore(model, task=task, method=method, reduction="none")
+    metric = UniSimScore(model, task=task, method=method, prompts=prompts, reduction="none")
     references = [pair.reference for pair in pairs]
     metric.update([pair.candidate for pair in pairs], None if references[0] is None else references)
     return metric.compute().tolist(), metric.signature

@@ -16,6 +16,7 @@ from unisim_metrics.cli.output import errors, print_note, print_warning
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.files import FileModel
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 
@@ -29,15 +30,24 @@ class Scoring:
     device: str | None
     batch_size: int
     resample: str
+    wording: str = "authors"
+
+    @property
+    def prompts(self) -> PromptsLike:
+        """The texts of quality and attributes, as the metrics take them."""
+        return cast("PromptsLike", self.wording)
 
     def check(self) -> tuple[Task | None, Method]:
         """Check what can be checked before a model is loaded, and return task and method.
 
         Raises:
-            ValueError: If task or method is unknown.
+            ValueError: If task, method or wording is unknown.
         """
+        from unisim_metrics.prompts import WORDINGS
         from unisim_metrics.tasks import check_method, check_task
 
+        if self.wording not in WORDINGS:
+            raise ValueError(f"Option --wording must be one of {tuple(WORDINGS)}, but got {self.wording!r}.")
         return check_task(self.task), check_method(self.method)
 
     def encode(self, items: Iterable[Path | str]) -> FileModel:

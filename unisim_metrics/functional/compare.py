@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.functional.embeddings import clip_iqa_probability, cosine_similarity, odd_one_out
-from unisim_metrics.prompts import Prompts, check_prompts, resolve_prompts
+from unisim_metrics.prompts import PromptsLike, check_prompts, resolve_prompts
 from unisim_metrics.tasks import (
     ATTRIBUTES,
     Method,
@@ -38,7 +38,7 @@ def score_pairs(
     target: Any = None,
     task: Task | None = None,
     method: Method = "naive",
-    prompts: Prompts | None = None,
+    prompts: PromptsLike = None,
 ) -> Tensor:
     """Score every prediction against its own target, or by its quality or attribute.
 
@@ -48,7 +48,7 @@ def score_pairs(
         target: N images or texts, or None for quality and attributes.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Returns:
         Scores `[N]`: cosine similarities in [−1, 1], probabilities in [0, 1] for `clip-iqa`.
@@ -81,7 +81,7 @@ def compare(
     alternatives: Any,
     task: Task | None = None,
     method: Method = "naive",
-    prompts: Prompts | None = None,
+    prompts: PromptsLike = None,
 ) -> Tensor:
     """Score N alternatives against each of B references (the forced choice; paper, Section 3.1).
 
@@ -92,7 +92,7 @@ def compare(
             `[N, C, H, W]` or a sequence of images or texts. Groups may differ in size.
         task: The task; inferred if None (odd-one-out has to be named).
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Returns:
         Scores `[B, N]`, higher = closer; NaN where a smaller group has no alternative.
@@ -161,7 +161,7 @@ def check_groups(
 
 
 def _attribute_scores(
-    embedder: Embedder, images: Tensor, task: Task, method: Method, prompts: Prompts | None
+    embedder: Embedder, images: Tensor, task: Task, method: Method, prompts: PromptsLike
 ) -> Tensor:
     resolved = resolve_prompts(task, prompts)
     if resolved is None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unisim_metrics.functional.compare import check_groups, score_pairs
 from unisim_metrics.models import PerceptualModel, load_model
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task, check_task
 
 ModelLike = str | os.PathLike[str] | nn.Module | PerceptualModel
@@ -23,7 +23,7 @@ def unisim_score(
     model_name_or_path: ModelLike = "unisim-mini",
     task: Task | None = None,
     method: Method = "naive",
-    prompts: Prompts | None = None,
+    prompts: PromptsLike = None,
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """UniSim score of predictions, each against its own target; see `unisim_metrics.UniSimScore`.
@@ -36,7 +36,7 @@ def unisim_score(
         model_name_or_path: What `load_model` takes; a model loaded by name is kept for the next call.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reduction: `"mean"` (a scalar) or `"none"` (`[N]`).
 
     Returns:
@@ -65,7 +65,7 @@ def unisim_rank(
     model_name_or_path: ModelLike = "unisim-mini",
     task: Task | None = None,
     method: Method = "naive",
-    prompts: Prompts | None = None,
+    prompts: PromptsLike = None,
 ) -> Tensor:
     """Score N candidates against each of B references; see `unisim_metrics.UniSimRanking`.
 
@@ -77,7 +77,7 @@ def unisim_rank(
         model_name_or_path: What `load_model` takes; a model loaded by name is kept for the next call.
         task: The task; inferred if None (odd-one-out has to be named).
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Returns:
         Scores `[B, N]`, higher = closer; NaN where a smaller group has no candidate.

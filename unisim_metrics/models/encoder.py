@@ -19,7 +19,7 @@ from unisim_metrics.models.texts import check_texts
 
 if TYPE_CHECKING:
     from unisim_metrics.images import ImageInput
-    from unisim_metrics.prompts import Prompts
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 __all__ = ["EncoderModel", "default_batch_size"]
@@ -179,7 +179,7 @@ class EncoderModel(nn.Module):
         alternatives: Any,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
     ) -> Tensor:
         """Score `N` alternatives against each of `B` references.
 
@@ -188,7 +188,7 @@ class EncoderModel(nn.Module):
             alternatives: For each reference its `N` alternatives.
             task: One of the tasks' names; inferred from what is passed if None.
             method: How quality and attributes are scored, ``"naive"`` or ``"clip-iqa"``.
-            prompts: Texts other than the default ones.
+            prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
         Returns:
             Scores `[B, N]`; higher is closer. NaN where a smaller group has no alternative.

@@ -20,10 +20,11 @@ from unisim_metrics.models.illustrated import Inputs, SharedImages, WholePrompts
 from unisim_metrics.models.instructions import ask, instructions_hash
 from unisim_metrics.models.pictures import preparation
 from unisim_metrics.models.samples import Demonstration, list_items, solve
+from unisim_metrics.prompts import check_prompts
 from unisim_metrics.tasks import check_method, check_task, modalities
 
 if TYPE_CHECKING:
-    from unisim_metrics.prompts import Prompts
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 __all__ = ["Demonstration", "GenerativeModel", "Mode"]
@@ -155,7 +156,7 @@ class GenerativeModel(nn.Module):
         alternatives: Any,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         demonstrations: Sequence[Demonstration] | None = None,
     ) -> Tensor:
         """Score `N` alternatives against each of `B` references.
@@ -284,13 +285,13 @@ class GenerativeModel(nn.Module):
         places = list(range(count))
         return [places[shift:] + places[:shift] for shift in range(count if self.debias else 1)]
 
-    def _check_method(self, method: Method, prompts: Prompts | None) -> None:
+    def _check_method(self, method: Method, prompts: PromptsLike) -> None:
         if check_method(method) != "naive":
             raise ValueError(
                 f"Argument `method` must be 'naive' for the generative model {self.name!r}, which compares images with"
                 f" each other and not with prompts, but got {method!r}."
             )
-        if prompts is not None:
+        if check_prompts(prompts) is not None:
             raise ValueError(
                 f"Argument `prompts` must be None for the generative model {self.name!r}, whose questions are fixed,"
                 f" but got {prompts!r}."

@@ -40,7 +40,8 @@ Args:
         small model inside the package; take a full-size one for scores to publish.
     reduction: "none" (the default), or "mean" to leave the scores of single samples out of the result.
     method: For quality and attributes: "naive" (the default), or "clip-iqa".
-    prompts: For quality and attributes: a `unisim_metrics.Prompts` with texts other than the default ones.
+    prompts: Texts of quality and attributes: "authors" (the default: those of the authors' code), "paper", or a
+        `unisim_metrics.Prompts`.
     task: For "ranking": an attribute or "odd-one-out", which cannot be inferred.
     batch_size: How many samples are scored at a time. Default: 64.
     device: Where a model that comes by name runs. Default: a GPU if there is one.
