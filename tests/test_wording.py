@@ -88,7 +88,7 @@ def test_commands(
     assert "|task:sharpness/naive/paper|" in result["signature"]
     with pytest.raises(SystemExit) as end:
         app([*arguments, "--wording", "mine"])
-    assert end.value.code == 1
+    assert end.value.code == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "--wording must be one of ('authors', 'paper'), but got 'mine'" in told
 
