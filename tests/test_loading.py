@@ -327,7 +327,7 @@ class TestOpenCLIP:
         seen.clear()
         with pytest.raises(ModelUnavailableError):
             load_model("siglip-so400m-14")
-        assert seen["architecture"] == "ViT-SO400M-14-SigLIP-384"
+        assert seen["architecture"] == "ViT-SO400M-14-SigLIP"
         assert "force_quick_gelu" not in seen
 
 

@@ -188,7 +188,10 @@ def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | Genera
         directory = find_published(entry, options.cache_dir, options.token)
         return _from_directory(directory, entry.name, options)
     directory = fetch_snapshot(entry.source, options.revision, **options.hub())
-    return _from_directory(directory, entry.name, dataclasses.replace(options, revision=None))
+    model = _from_directory(directory, entry.name, dataclasses.replace(options, revision=None))
+    if entry.crop is not None and options.preprocessing is None and isinstance(model, EncoderModel):
+        model.preprocessing = dataclasses.replace(model.preprocessing, crop=entry.crop)
+    return model
 
 
 def _from_directory(directory: Path, name: str, options: Options) -> EncoderModel | GenerativeModel:
