@@ -15,6 +15,7 @@ from unisim_metrics.prompts import resolve_prompts
 
 from .datasets import (
     Dataset,
+    Protocol,
     Retrieval,
     RetrievalDataset,
     Split,
@@ -101,7 +102,10 @@ class PlannedSet:
 
 
 def choose_datasets(
-    datasets: str | Path | Sequence[str | Path] | None, root: Path, split: Split = "test"
+    datasets: str | Path | Sequence[str | Path] | None,
+    root: Path,
+    split: Split = "test",
+    protocol: Protocol = "paper",
 ) -> tuple[list[Dataset], dict[str, Status]]:
     """Find the sets of a run. Nothing but the presence of their files is looked at.
 
@@ -109,6 +113,7 @@ def choose_datasets(
         datasets: Ids, or files of one's own samples; None for those sets of the paper whose files are there.
         root: The data root.
         split: Which samples.
+        protocol: As `load_dataset` takes it.
 
     Returns:
         The sets, and what is missing of those that were left out, by id.
@@ -124,7 +129,7 @@ def choose_datasets(
             f"Argument `root` must be the folder of the data, but there is none at {root}."
         )
     if datasets is None:
-        paper = [load_dataset(name, root) for task in TASKS for name in task.datasets]
+        paper = [load_dataset(name, root, protocol) for task in TASKS for name in task.datasets]
         having = [dataset for dataset in paper if split in dataset.files]
         states = {dataset.id: dataset.status(split) for dataset in having}
         found = [dataset for dataset in having if states[dataset.id].state == "present"]
@@ -134,7 +139,7 @@ def choose_datasets(
     named = [datasets] if isinstance(datasets, str | Path) else list(datasets)
     if not named:
         raise ValueError("Argument `datasets` must name at least one set, or be None, but it is empty.")
-    chosen = [load_dataset(name, root) for name in named]
+    chosen = [load_dataset(name, root, protocol) for name in named]
     _check_ids(named, chosen)
     for dataset in chosen:
         status = dataset.status(split)

@@ -175,9 +175,11 @@ class SetRunner:
         return task_of(planned.dataset.task).methods if self.model.embeds else (None,)
 
     def _signature(self, planned: PlannedSet, method: Method | None) -> str:
-        return signature(
+        made_by = signature(
             self.asked[planned.dataset.id], cast("Task", planned.dataset.task), method or "naive"
         )
+        protocol = planned.dataset.protocol
+        return made_by if protocol == "paper" else f"{made_by}|protocol:{protocol}"
 
     def _result(self, planned: PlannedSet, answered: Answered, start: float) -> SetResult:
         lost = self._check_lost(planned, answered)

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from unisim_metrics.tasks import Task
 
-__all__ = ["Dataset", "Kind", "PooledDataset", "Split", "Status", "both", "splits"]
+__all__ = ["Dataset", "Kind", "PooledDataset", "Protocol", "Split", "Status", "both", "splits"]
 
 Split = Literal["test", "train"]
+
+Protocol = Literal["paper", "authors"]
+"""Whose choices a set follows where the paper and the authors' code differ: see docs/authors_code.md."""
 
 if TYPE_CHECKING:
     Kind = Task | Literal["retrieval"]
@@ -77,6 +80,7 @@ class Dataset(ABC):
         licence: The terms of use, as far as its publisher states them.
         hub_id: The dataset's own name on the Hub, if its publisher put it there.
         hub: What can be fetched from the Hub for each split, by `unisim bench data get`.
+        protocol: Whether samples and images are as the paper describes them, or as the authors' code makes them.
     """
 
     id: str
@@ -90,6 +94,7 @@ class Dataset(ABC):
     licence: str = "as stated by its publisher"
     hub_id: str | None = None
     hub: Mapping[Split, HubFiles] = MappingProxyType({})
+    protocol: Protocol = "paper"
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -161,6 +166,9 @@ class Dataset(ABC):
     def image(self, path: Path) -> Image.Image:
         """Return an image of the set as it is shown to a model.
 
+        By the authors' protocol it is what Pillow's `convert("RGB")` makes of the file: not turned by its EXIF tag,
+        without its transparency.
+
         Args:
             path: An image out of the samples. Not every set keeps its images as files of their own, so go
                 through this method rather than open the path.
@@ -176,9 +184,13 @@ class Dataset(ABC):
         try:
             with Image.open(path) as image:
                 image.load()
-                return pil_to_rgb(image)
+                return pil_to_rgb(image) if self.protocol == "paper" else _plain_rgb(image)
         except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on bad files
             raise unreadable(path, error) from error
+
+    def draws_per_pass(self, split: Split) -> int | None:
+        """Return how many samples of a split one pass over a mixture of sets takes: None for all of them."""
+        return None
 
     def original(self, image: Path) -> Path:
         """Return the image of which this one is a copy, as far as samples do not tell: by default itself.
@@ -235,6 +247,13 @@ class PooledDataset(Dataset):
         pool = self.pool(split)
         count = self.count(split, n, len(pool))
         return pool if count == len(pool) else [pool[index] for index in stream.choose(count, len(pool))]
+
+
+def _plain_rgb(image: Image.Image) -> Image.Image:
+    converted = image.convert("RGB")
+    # The tags go with the pixels that they are about: nobody shall turn the image later.
+    converted.info.clear()
+    return converted
 
 
 def _absent(images: Sequence[Path]) -> Iterator[Path]:

@@ -7,4 +7,10 @@ from typing import Annotated
 
 import typer
 
+ProtocolOption = Annotated[
+    str,
+    typer.Option(
+        help="paper, or authors for the samples and images of the authors' code where it differs from the paper."
+    ),
+]
 RootOption = Annotated[Path, typer.Option("--root", "-r", help="The data root.", file_okay=False)]

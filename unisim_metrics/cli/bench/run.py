@@ -7,14 +7,15 @@ import warnings
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from unisim_metrics.cli.bench.options import RootOption
+from unisim_metrics.cli.bench.options import ProtocolOption, RootOption
 from unisim_metrics.cli.output import Result, print_error, print_note, print_table, print_warning
 
 if TYPE_CHECKING:
+    from unisim_metrics.benchmark.datasets import Protocol
     from unisim_metrics.benchmark.results import SetResult
 
 
@@ -48,6 +49,7 @@ def run(
         int | None, typer.Option(min=1, help="Samples of each set; as many as in the paper if left out.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Which draw of the samples.")] = 0,
+    protocol: ProtocolOption = "paper",
     workers: Annotated[
         int | None, typer.Option(min=0, help="Threads that read images; as many as cores if left out.")
     ] = None,
@@ -92,6 +94,7 @@ def run(
             split=split,
             n=n,
             seed=seed,
+            protocol=cast("Protocol", protocol),
             cache=not no_cache,
             workers=workers,
             batch_size=batch_size,

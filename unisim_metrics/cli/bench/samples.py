@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from unisim_metrics.cli.bench.options import RootOption
+from unisim_metrics.cli.bench.options import ProtocolOption, RootOption
 from unisim_metrics.cli.output import check_folder, print_note
+
+if TYPE_CHECKING:
+    from unisim_metrics.benchmark.datasets import Protocol
 
 
 def samples(
@@ -19,6 +22,7 @@ def samples(
         int | None, typer.Option(min=1, help="How many; as many as in the paper if left out.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Which draw.")] = 0,
+    protocol: ProtocolOption = "paper",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file to write, one sample a line.")
     ] = None,
@@ -38,7 +42,7 @@ def samples(
         if out.suffix != ".jsonl":
             raise ValueError(f"Option --out must name a .jsonl file, but got {out}.")
         check_folder(out, "--out")
-    loaded = load_dataset(dataset, root)
+    loaded = load_dataset(dataset, root, cast("Protocol", protocol))
     if isinstance(loaded, RetrievalDataset):
         if out is not None:
             raise ValueError(
