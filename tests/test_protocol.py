@@ -201,8 +201,9 @@ def test_a_run_sees_them_so_and_says_so(tmp_path: Path, tiny_clip_dir: Path) -> 
         assert outcome.signature.endswith("|protocol:authors") == (protocol == "authors")
 
         def embed(path: Any, protocol: str = protocol) -> Any:
-                with Image.open(path) as image:
-                return model.embed_images([image.convert("RGB") if protocol == "authors" else path])[0]
+            with Image.open(path) as image:
+                converted = Image.fromarray(np.asarray(image.convert("RGB")))
+            return model.embed_images([converted if protocol == "authors" else path])[0]
 
         expected = [
             int(scores[0] < scores[1])
