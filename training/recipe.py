@@ -14,6 +14,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from unisim_metrics.benchmark.datasets.base import Protocol
 from unisim_metrics.models.lora import LORA_LAYERS
 from unisim_metrics.prompts import Wording
 from unisim_metrics.training.objective import MARGIN
@@ -32,11 +33,13 @@ class DataSettings:
         datasets: Ids of the benchmark's training sets, or JSONL and Parquet files of one's own.
         samples_per_task: Triplets of each task that the run sees (the paper: 400,000).
         balance: Whether a task draws from its triplets or from its datasets alike.
+        protocol: Whose triplets, and how often they count: the paper's description, or the authors' code.
     """
 
     datasets: tuple[str, ...]
     samples_per_task: int = 400_000
     balance: Balance = "samples"
+    protocol: Protocol = "paper"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,20 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class OptimizationSettings:
-    """The objective and its descent (paper, Section 3.3 and Appendix B.2)."""
+    """The objective and its descent (paper, Section 3.3 and Appendix B.2).
+
+    Attributes:
+        batch_size: Triplets of each task in a step.
+        learning_rate: The highest, at the end of the warm-up.
+        weight_decay: Of tensors of two dimensions or more.
+        warmup_steps: Steps up to the highest rate, the first of which moves already.
+        margin: Of the hinge.
+        reduction: Over the triplets of a task.
+        max_norm: What the gradient's norm is clipped to; None for no clipping, as in the authors' code.
+        accumulation: Batches whose gradients are added before a step.
+        precision: Of the forward pass.
+        min_learning_rate: Where the cosine ends.
+    """
 
     batch_size: int = 32
     learning_rate: float = 5e-6
@@ -59,9 +75,10 @@ class OptimizationSettings:
     warmup_steps: int = 500
     margin: float = MARGIN
     reduction: Literal["sum", "mean"] = "sum"
-    max_norm: float | None = 1.0
+    max_norm: float | None = None
     accumulation: int = 1
     precision: Precision = "no"
+    min_learning_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -112,6 +129,7 @@ class Recipe:
             "data.samples_per_task": (self.data.samples_per_task, self.optimization.batch_size),
             "optimization.batch_size": (self.optimization.batch_size, 1),
             "optimization.accumulation": (self.optimization.accumulation, 1),
+            "optimization.min_learning_rate": (self.optimization.min_learning_rate, 0),
             "lora.rank": (self.lora.rank, 1),
             "validation.triplets": (self.validation.triplets, 0),
             "validation.every": (self.validation.every, 1),
@@ -119,6 +137,11 @@ class Recipe:
             "keep": (self.keep, 1),
         }
         check_least(least)
+        if self.optimization.min_learning_rate > self.optimization.learning_rate:
+            raise ValueError(
+                "Setting optimization.min_learning_rate must be at most optimization.learning_rate,"
+                f" {self.optimization.learning_rate}, but got {self.optimization.min_learning_rate}."
+            )
 
     @property
     def steps(self) -> int:

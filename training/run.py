@@ -29,7 +29,9 @@ from unisim_metrics.training.validation import Validator
 
 def plan(recipe: Recipe, root: Path) -> Triplets:
     """Read the annotations that a recipe names; no image is opened. The errors are those of `read_triplets`."""
-    return read_triplets(recipe.data.datasets, root, recipe.validation.triplets, recipe.seed)
+    return read_triplets(
+        recipe.data.datasets, root, recipe.validation.triplets, recipe.seed, recipe.data.protocol
+    )
 
 
 def start(
