@@ -66,7 +66,7 @@ _ENTRIES = (
         "published",
         "The paper's UniSim LL-N-0.5B, generative; LLaVA-NeXT-interleave trained on all tasks",
         base="lmms-lab/llava-next-interleave-qwen-0.5b",
-        drive_id="1jvvjmn0AFyyGHXXqi4m5NcUATzKRz5Ug",
+        drive_id="1wUPBJ9-DqtmrlRDjfunckQlzf3PCMYIL",
         archive=True,
     ),
     ModelEntry(
