@@ -41,6 +41,9 @@ from unisim_metrics.models import (
 )
 from unisim_metrics.models.hub import is_hub_id
 
+CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
+CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
+
 
 def copy_of(directory: Path, target: Path, without: tuple[str, ...] = ()) -> Path:
     shutil.copytree(directory, target, ignore=shutil.ignore_patterns(*without))
@@ -268,14 +271,19 @@ def tiny_architecture(tmp_path: Path) -> Path:
     model = open_clip.create_model("tiny-unisim-test")
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     (tmp_path / "packed").mkdir()
-    (tmp_path / "packed" / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    (tmp_path / "packed" / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": config, "preprocess_cfg": {"mean": CLIP_MEAN, "std": CLIP_STD}})
+    )
     torch.save(model.state_dict(), tmp_path / "packed" / "open_clip_pytorch_model.bin")
     return tmp_path / "weights.pt"
 
 
 class TestOpenCLIP:
     def test_weights_in_a_file(self, tiny_architecture: Path) -> None:
-        model = load_model(f"open_clip:tiny-unisim-test/{tiny_architecture}")
+        preprocessing = Preprocessing(size=32, crop="round")
+        with pytest.raises(ValueError, match="`preprocessing` must be given"):
+            load_model(f"open_clip:tiny-unisim-test/{tiny_architecture}")
+        model = load_model(f"open_clip:tiny-unisim-test/{tiny_architecture}", preprocessing=preprocessing)
         assert model.name == "open_clip:tiny-unisim-test/weights.pt", "the same on every machine"
         assert model.input_tag == "32-bicubic-round"
         assert not any(module.training for module in model.modules())  # type: ignore[attr-defined]
@@ -286,7 +294,9 @@ class TestOpenCLIP:
     def test_weights_of_another_architecture(self, tiny_architecture: Path) -> None:
         torch.save({"weight": torch.zeros(1)}, tiny_architecture)
         with pytest.raises(CheckpointError, match="do not fit the architecture"):
-            load_model(f"open_clip:tiny-unisim-test/{tiny_architecture}")
+            load_model(
+                f"open_clip:tiny-unisim-test/{tiny_architecture}", preprocessing=Preprocessing(size=32)
+            )
 
     @pytest.mark.parametrize(
         ("name", "message"),

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.images import Preprocessing
+from unisim_metrics.models.config_checks import check_adapter_config, check_model_config
 from unisim_metrics.models.hashing import hash_weights
 from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
 from unisim_metrics.models.lora import read_base_hash
@@ -22,6 +24,7 @@ from unisim_metrics.models.registry import REGISTRY
 __all__ = [
     "PROCESSOR_FILES",
     "Base",
+    "check_finite",
     "check_keys",
     "clip_class",
     "describe_keys",
@@ -125,6 +128,7 @@ def read_clip(directory: Path) -> Any:
             " `adapter_config.json`, but has neither."
         )
     settings = read_json(config)
+    check_model_config(settings, str(config))
     kind = clip_class(settings)
     if kind is None:
         raise ValueError(
@@ -135,16 +139,21 @@ def read_clip(directory: Path) -> Any:
     try:
         with no_progress_bar():
             read: Any = kind.from_pretrained(
-                directory, output_loading_info=True, local_files_only=True, weights_only=True
+                directory,
+                output_loading_info=True,
+                local_files_only=True,
+                weights_only=True,
+                trust_remote_code=False,
             )
             model, report = read
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
         raise CheckpointError(f"The model in {directory} cannot be read: {error}") from error
     check_keys(
         str(directory),
         missing=report["missing_keys"],
         extra=[key for key in report["unexpected_keys"] if not key.endswith("position_ids")],
     )
+    check_finite(str(directory), model)
     # Images keep their layout through convolutions whose weights have the channels last: on CPUs a MobileNet
     # is faster so, and a tower with one convolution no slower.
     return model.to(dtype=torch.float32, memory_format=torch.channels_last).eval()
@@ -228,6 +237,8 @@ def load_adapter(directory: Path, base: Base) -> Any:
     from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
     from safetensors import SafetensorError
 
+    config = directory / "adapter_config.json"
+    check_adapter_config(read_json(config), str(config))
     try:
         trained_from = read_base_hash(directory)
         if trained_from is not None and trained_from != base.weights_hash():
@@ -241,7 +252,15 @@ def load_adapter(directory: Path, base: Base) -> Any:
             model = PeftModel.from_pretrained(base.model, str(directory), torch_device="cpu")
     except CheckpointError:
         raise
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        SafetensorError,
+        UnpicklingError,
+    ) as error:
         raise CheckpointError(
             f"The adapter in {directory} does not fit the base `{base.name}`: {error}"
         ) from error
@@ -281,7 +300,12 @@ def read_tokenizer(*directories: Path) -> Any:
 
     for directory in directories:
         if any((directory / name).is_file() for name in _TOKENIZER_FILES):
-            return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            try:
+                return AutoTokenizer.from_pretrained(
+                    directory, local_files_only=True, trust_remote_code=False
+                )
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+                raise CheckpointError(f"The tokenizer in {directory} cannot be read: {error}") from error
     raise ValueError(
         f"The directory {directories[0]} must hold the model's tokenizer (`tokenizer.json` or `vocab.json`),"
         " but has none. Save it beside the model with `tokenizer.save_pretrained(directory)`, or pass"
@@ -295,6 +319,19 @@ def check_keys(source: str, missing: Any, extra: Any) -> None:
         raise CheckpointError(
             f"The weights in {source} must be exactly the model's, but"
             f" {describe_keys(missing=missing, extra=extra)}."
+        )
+
+
+def check_finite(source: str, model: Any) -> None:
+    """Raise a `CheckpointError` if a weight is not finite: every score would be NaN, or wrong."""
+    broken = [
+        name
+        for name, weight in model.state_dict().items()
+        if weight.is_floating_point() and not weight.is_meta and not bool(weight.isfinite().all())
+    ]
+    if broken:
+        raise CheckpointError(
+            f"The weights in {source} must be finite, but {describe_keys(not_finite=broken)}."
         )
 
 

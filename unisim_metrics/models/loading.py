@@ -35,7 +35,8 @@ from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
 from unisim_metrics.models.llava_checkpoint import is_llava_checkpoint
 from unisim_metrics.models.loading_options import GENERATIVE_OPTIONS, Options, refuse
 from unisim_metrics.models.lora import is_peft_model, merge_lora
-from unisim_metrics.models.open_clip import PREFIX, is_open_clip, load_open_clip, wrap_open_clip
+from unisim_metrics.models.open_clip import is_open_clip
+from unisim_metrics.models.open_clip_loading import PREFIX, load_open_clip, wrap_open_clip
 from unisim_metrics.models.protocol import PerceptualModel
 from unisim_metrics.models.published import find_published
 from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
