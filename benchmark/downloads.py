@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unisim_metrics.errors import UniSimError
+from unisim_metrics.models.hub import hub_errors
 
 from .datasets.base import Dataset, Split
 from .datasets.hub_files import HubFiles
@@ -240,7 +241,7 @@ def _explaining(dataset: Dataset, source: HubFiles) -> Iterator[None]:
         raise _unavailable(dataset, source, "the Hub has no such dataset, or it is private") from error
     except RevisionNotFoundError as error:
         raise _unavailable(dataset, source, "it has no such revision") from error
-    except Exception as error:  # the Hub's client lets errors of several HTTP libraries through
+    except hub_errors() as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{type(error).__name__}: {error}"

@@ -1,6 +1,6 @@
 """One line that says what made a score, after sacreBLEU's.
 
-    unisim|model:unisim-vit-b-32@3f2a9c01b7de|task:quality/naive|input:224-bicubic|v:0.1.0
+    unisim|model:unisim-vit-b-32@3f2a9c01b7de|task:quality/naive|input:224-bicubic-ftfy|v:0.1.0
 
 Equal signatures mean equal weights, task, prompts, preprocessing and library version.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.models.convert import convert
@@ -96,13 +97,19 @@ def _fetch_from_drive(entry: ModelEntry, target: Path) -> None:
         if fetched is None or not part.is_file():
             raise OSError("Google Drive did not give the authors' file")
         os.replace(part, target)
-    except Exception as error:  # gdown lets errors of several libraries through
+    except (OSError, ValueError, RuntimeError, *_own_errors(gdown)) as error:
         raise OSError(f"the authors' file could not be fetched from Google Drive: {error}") from error
     finally:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
+
+
+def _own_errors(gdown: Any) -> list[type[Exception]]:
+    """What gdown raises itself; what its HTTP library raises is an ``OSError``."""
+    exceptions = vars(gdown.exceptions) if hasattr(gdown, "exceptions") else {}
+    return [kind for kind in exceptions.values() if isinstance(kind, type) and issubclass(kind, Exception)]
 
 
 def _unavailable(entry: ModelEntry, copy: Path, reasons: list[str]) -> ModelUnavailableError:
