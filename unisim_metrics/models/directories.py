@@ -28,11 +28,13 @@ __all__ = [
     "check_keys",
     "clip_class",
     "describe_keys",
+    "describe_kind",
     "find_base",
     "is_adapter",
     "load_adapter",
     "load_base",
     "no_progress_bar",
+    "other_ways",
     "read_clip",
     "read_json",
     "read_preprocessing",
@@ -133,8 +135,7 @@ def read_clip(directory: Path) -> Any:
     if kind is None:
         raise ValueError(
             f"The directory {directory} must hold a CLIP model of transformers, but holds one of type"
-            f" {settings.get('model_type')!r}. Models of other types, SigLIP among them, load through"
-            " open_clip: `open_clip:ARCHITECTURE/PRETRAINED`."
+            f" {describe_kind(settings)}. {other_ways()}"
         )
     try:
         with no_progress_bar():
@@ -169,6 +170,22 @@ def clip_class(config: Mapping[str, Any]) -> Any:
     if config.get("model_type") == "vision-text-dual-encoder" and text.get("model_type") == "clip_text_model":
         return transformers.VisionTextDualEncoderModel
     return None
+
+
+def describe_kind(config: Mapping[str, Any]) -> str:
+    """Name the kind of a model of transformers, with that of its text tower where this is what does not fit."""
+    kind = repr(config.get("model_type"))
+    if config.get("model_type") != "vision-text-dual-encoder":
+        return kind
+    return f"{kind} with a text tower of type {(config.get('text_config') or {}).get('model_type')!r}"
+
+
+def other_ways() -> str:
+    """How models that are no CLIP of transformers can be used."""
+    return (
+        "SigLIP, SigLIP 2 and MetaCLIP 2 load through open_clip: `open_clip:ARCHITECTURE/PRETRAINED`. For another"
+        " pass a module with `encode_image` and `encode_text`, with `preprocessing=` and `tokenizer=`."
+    )
 
 
 def load_base(

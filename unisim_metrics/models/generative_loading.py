@@ -34,7 +34,11 @@ def is_generative(config: Mapping[str, Any]) -> bool:
     """Whether a configuration is that of a model which writes text about images and text."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-    return config.get("model_type") in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    # transformers counts BLIP among them; it embeds, or describes a single image, and answers no questions.
+    return (
+        config.get("model_type") != "blip"
+        and config.get("model_type") in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    )
 
 
 def load_generative(

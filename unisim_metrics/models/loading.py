@@ -20,9 +20,11 @@ from unisim_metrics.models.custom import CustomEncoder
 from unisim_metrics.models.directories import (
     Base,
     clip_class,
+    describe_kind,
     find_base,
     is_adapter,
     load_adapter,
+    other_ways,
     read_clip,
     read_json,
     read_preprocessing,
@@ -283,6 +285,11 @@ def _from_module(module: nn.Module, options: Options) -> EncoderModel | Generati
             truncate=options.truncate,
             preprocessing=options.preprocessing,
             tokenizer=options.tokenizer,
+        )
+    if settings.get("model_type") and not callable(getattr(module, "encode_image", None)):
+        raise ValueError(
+            "Argument `name_or_path_or_module` must be a CLIP model, if it is one of transformers, but got a"
+            f" {kind} of type {describe_kind(settings)}. {other_ways()}"
         )
     return CustomEncoder(module, options.tokenizer, kind, options.preprocessing)
 
