@@ -526,6 +526,20 @@ def test_command_line(packed: Path, marker: Path, capsys: pytest.CaptureFixture[
     assert not marker.exists()
 
 
+def test_a_repository_of_the_hub_passes_the_same_list(
+    packed: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    _trusting_tokenizer(packed, marker)
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda repository, name, **options: str(packed / name)
+    )
+    with pytest.raises(CheckpointError, match=r"somebody/model.*tokenizer_kwargs.*trust_remote_code"):
+        load_model("open_clip:hf-hub:somebody/model")
+    assert not marker.exists()
+
+
 TEMPLATES = [
     ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "chat template.*(unsafe|attribute)"),
     ("{% set _ = messages.append({'role': 'user'}) %}", "chat template.*unsafe"),

@@ -72,15 +72,15 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
 def hub_errors() -> tuple[type[Exception], ...]:
     """What the Hub's client raises where a network, a server, a cache or a name fails.
 
-    Most of it is an ``OSError`` or ``ValueError``; its HTTP library's own errors and some of its own are neither.
-    A ``RuntimeError`` comes of a closed or broken stream, and of the client's transfer of large files.
+    Most of it is an ``OSError`` or ``ValueError``. The errors of its HTTP library, which changes with its version, are
+    neither; one of them is the base of the client's own. A ``RuntimeError`` comes of a broken stream, and of the
+    transfer of large files.
     """
-    import httpx
     from huggingface_hub import errors
 
     own = ("EntryNotFoundError", "RevisionResolutionError", "XetDownloadError", "CorruptedCacheException")
-    known = tuple(getattr(errors, name) for name in own if hasattr(errors, name))
-    return (OSError, ValueError, RuntimeError, httpx.HTTPError, httpx.InvalidURL, *known)
+    known = [getattr(errors, name) for name in own if hasattr(errors, name)]
+    return (OSError, ValueError, RuntimeError, *errors.HfHubHTTPError.__bases__, *known)
 
 
 def fetch_snapshot(

@@ -79,7 +79,7 @@ def load_model(
             of peft for one of these, or a model of open_clip; a ``.pt`` of the authors;
             ``"open_clip:ARCHITECTURE/PRETRAINED"``; a Hub id ``"org/name"``; a ``CLIPModel``, ``PeftModel``,
             model of open_clip, vision-language model, or any module with ``encode_image`` and
-            ``encode_text``.
+            ``encode_text``, which needs ``preprocessing`` and ``tokenizer``.
         revision: Branch, tag or commit of a Hub id.
         base: Directory or Hub id of the model that an adapter or ``.pt`` was trained from; found by default.
         device: Where the model goes; the CPU, or where a module already is, by default.
@@ -88,8 +88,9 @@ def load_model(
         resample: ``"bicubic"``, or ``"pil"`` to resize every image by Pillow: exact, without gradients,
             slower.
         truncate: Whether texts longer than the model's context are cut, with one warning a process, or are an
-            error.
-        preprocessing: How images are prepared, if not as the model says.
+            error; the same of texts with characters that a CLIP model's vocabulary lacks.
+        preprocessing: How images are prepared, if not as the model says. It must be given for a module of the user's
+            own class, and for weights of open_clip in a file where those published differ.
         tokenizer: The tokenizer, if not the model's own: of transformers for CLIP, else a callable.
         processor: The processor of a generative model, if not the directory's own.
         device_map: How a generative model is spread over devices, as transformers takes it; needs accelerate.
