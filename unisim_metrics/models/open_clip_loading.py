@@ -212,13 +212,13 @@ def _find_by_name(spec: str) -> _Source:
         # Where a tag's weights were trained with QuickGELU and the architecture has GELU, open_clip only warns, and
         # then computes something else than the model that was trained.
         force = bool(tag_config.get("quick_gelu")) and not config.get("quick_gelu")
-        options = {"force_quick_gelu": True} if force else {}
-        return _Source(architecture, weights, False, options, arguments, prepared=True)
+        activation: dict[str, Any] = {"force_quick_gelu": True} if force else {}
+        return _Source(architecture, weights, False, activation, arguments, prepared=True)
     if not Path(weights).is_file():
         raise ValueError(f"The weights {weights!r} of {architecture!r} must be a file or one of {tags}.")
     settings = preprocessing_of_file(architecture)
-    options = {} if settings is None else {"force_preprocess_cfg": settings}
-    return _Source(architecture, weights, True, options, arguments, prepared=settings is not None)
+    images = {} if settings is None else {"force_preprocess_cfg": settings}
+    return _Source(architecture, weights, True, images, arguments, prepared=settings is not None)
 
 
 def _preprocessing(module: nn.Module) -> Preprocessing:

@@ -97,7 +97,7 @@ def _fetch_from_drive(entry: ModelEntry, target: Path) -> None:
         if fetched is None or not part.is_file():
             raise OSError("Google Drive did not give the authors' file")
         os.replace(part, target)
-    except (OSError, ValueError, RuntimeError, *_own_errors(gdown)) as error:
+    except _errors_of(gdown) as error:
         raise OSError(f"the authors' file could not be fetched from Google Drive: {error}") from error
     finally:
         if part.is_dir():
@@ -106,10 +106,11 @@ def _fetch_from_drive(entry: ModelEntry, target: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _own_errors(gdown: Any) -> list[type[Exception]]:
-    """What gdown raises itself; what its HTTP library raises is an ``OSError``."""
-    exceptions = vars(gdown.exceptions) if hasattr(gdown, "exceptions") else {}
-    return [kind for kind in exceptions.values() if isinstance(kind, type) and issubclass(kind, Exception)]
+def _errors_of(gdown: Any) -> tuple[type[Exception], ...]:
+    """What a download by gdown raises: errors of its own, and those of its HTTP library, which are ``OSError``."""
+    exceptions = vars(gdown.exceptions).values() if hasattr(gdown, "exceptions") else ()
+    own = [kind for kind in exceptions if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (OSError, ValueError, RuntimeError, *own)
 
 
 def _unavailable(entry: ModelEntry, copy: Path, reasons: list[str]) -> ModelUnavailableError:
