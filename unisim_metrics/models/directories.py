@@ -20,14 +20,12 @@ from unisim_metrics.models.hashing import hash_weights
 from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
 from unisim_metrics.models.lora import read_base_hash
 from unisim_metrics.models.registry import REGISTRY
+from unisim_metrics.models.weight_checks import check_finite, check_keys
 
 __all__ = [
     "PROCESSOR_FILES",
     "Base",
-    "check_finite",
-    "check_keys",
     "clip_class",
-    "describe_keys",
     "describe_kind",
     "find_base",
     "is_adapter",
@@ -328,38 +326,3 @@ def read_tokenizer(*directories: Path) -> Any:
         " but has none. Save it beside the model with `tokenizer.save_pretrained(directory)`, or pass"
         " `tokenizer=`."
     )
-
-
-def check_keys(source: str, missing: Any, extra: Any) -> None:
-    """Raise a `CheckpointError` if weights are missing or left over."""
-    if missing or extra:
-        raise CheckpointError(
-            f"The weights in {source} must be exactly the model's, but"
-            f" {describe_keys(missing=missing, extra=extra)}."
-        )
-
-
-def check_finite(source: str, model: Any) -> None:
-    """Raise a `CheckpointError` if a weight is not finite: every score would be NaN, or wrong."""
-    broken = [
-        name
-        for name, weight in model.state_dict().items()
-        if weight.is_floating_point() and not weight.is_meta and not bool(weight.isfinite().all())
-    ]
-    if broken:
-        raise CheckpointError(
-            f"The weights in {source} must be finite, but {describe_keys(not_finite=broken)}."
-        )
-
-
-def describe_keys(limit: int = 5, **groups: Any) -> str:
-    """Name the keys of each group: ``"2 are missing (a, b) and 1 is extra (c)"``."""
-    parts = []
-    for kind, keys in groups.items():
-        names = sorted(keys)
-        if names:
-            shown = ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
-            parts.append(
-                f"{len(names)} {'is' if len(names) == 1 else 'are'} {kind.replace('_', ' ')} ({shown})"
-            )
-    return " and ".join(parts)

@@ -12,7 +12,6 @@ from torch import nn
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.models.directories import check_finite
 from unisim_metrics.models.open_clip import OpenCLIPEncoder
 from unisim_metrics.models.open_clip_config import (
     preprocessing_of_file,
@@ -20,6 +19,7 @@ from unisim_metrics.models.open_clip_config import (
     read_local_config,
     says_preprocessing,
 )
+from unisim_metrics.models.weight_checks import check_finite
 
 __all__ = ["PREFIX", "load_open_clip", "wrap_open_clip"]
 
