@@ -26,7 +26,7 @@ _PLAIN = str.maketrans(
 
 def fold(text: str) -> str:
     """The nearest plain spelling: ``é`` as ``e``, ``’`` as ``'``, ``–`` as ``-``, without what has none."""
-    decomposed = unicodedata.normalize("NFKD", text.lower().translate(_PLAIN)).translate(_PLAIN)
+    decomposed = unicodedata.normalize("NFKD", text.translate(_PLAIN)).lower().translate(_PLAIN)
     return "".join(character for character in decomposed if character.isascii())
 
 
