@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,9 @@ from .datasets import (
     list_datasets,
     load_dataset,
 )
+from .errors import TooFewSamplesError
 from .image_reading import ImageKey, image_key
+from .provenance import Provenance, tell_provenance
 from .results import META_NAME
 from .samples import Item, Sample, hash_samples, relative_name
 from .tasks import TASKS, task_of
@@ -42,6 +45,7 @@ class PlannedSet:
         samples: The samples; none for retrieval.
         retrieval: Queries and gallery, for retrieval.
         samples_hash: The SHA-256 of either.
+        provenance: Where they are from.
     """
 
     dataset: Dataset
@@ -50,6 +54,7 @@ class PlannedSet:
     samples: Sequence[Sample]
     retrieval: Retrieval | None
     samples_hash: str
+    provenance: Provenance
 
     @property
     def n(self) -> int:
@@ -152,7 +157,8 @@ def plan_set(dataset: Dataset, split: Split = "test", n: int | None = None, seed
     Args:
         dataset: The set.
         split: Which samples.
-        n: How many; None for as many as in the paper. Retrieval takes all its queries.
+        n: How many; None for as many as in the paper. A set that has fewer gives all, with a warning. Retrieval takes
+            all its queries.
         seed: Which draw.
 
     Raises:
@@ -162,9 +168,23 @@ def plan_set(dataset: Dataset, split: Split = "test", n: int | None = None, seed
     if isinstance(dataset, RetrievalDataset):
         retrieval = dataset.retrieval()
         digest = hash_retrieval(retrieval, dataset.root)
-        return PlannedSet(dataset, split, seed, (), retrieval, digest)
-    samples = dataset.samples(split, n, seed)
-    return PlannedSet(dataset, split, seed, samples, None, hash_samples(samples, dataset.root))
+        provenance = tell_provenance(dataset, split, len(retrieval.queries), None)
+        return PlannedSet(dataset, split, seed, (), retrieval, digest, provenance)
+    try:
+        samples = dataset.samples(split, n, seed)
+    except TooFewSamplesError as error:
+        # One number is asked of all sets: the smaller ones give what they have.
+        if not error.available:
+            raise
+        warnings.warn(
+            f"Dataset {dataset.id!r} has {error.available} {split} samples, not {n}: all were taken.",
+            UserWarning,
+            stacklevel=2,
+        )
+        samples = dataset.samples(split, error.available, seed)
+    digest = hash_samples(samples, dataset.root)
+    provenance = tell_provenance(dataset, split, len(samples), n)
+    return PlannedSet(dataset, split, seed, samples, None, digest, provenance)
 
 
 def _check_ids(named: Sequence[str | Path], chosen: Sequence[Dataset]) -> None:

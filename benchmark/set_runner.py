@@ -22,6 +22,7 @@ from .bootstrap import estimate
 from .efficiency import count_parameters
 from .encoding import Encoder
 from .environment import describe_environment, peak_memory
+from .records import write_record
 from .results import (
     UNANSWERED,
     ModelMeta,
@@ -92,6 +93,9 @@ class SetRunner:
         Returns:
             The results of the others, by set, in order.
         """
+        if self.folder is not None:
+            # A name that no file can hold ends the run now rather than when figures are to be written.
+            _describe(self.model)
         found: dict[str, SetResult] = {}
         left: list[PlannedSet] = []
         for planned in plans:
@@ -153,12 +157,21 @@ class SetRunner:
                 raise
             return None
         if self._fits(result, planned):
-            return result
+            return self._located(result, planned, path)
         if self.overwrite == "never":
             raise ValueError(
                 f"{path} is of other samples, or was made in another way, and may not be overwritten ('never')"
             )
         return None
+
+    def _located(self, result: SetResult, planned: PlannedSet, path: Path) -> SetResult:
+        """Return a result that stays, with where its samples are from, which earlier versions did not write down."""
+        if result.provenance == planned.provenance:
+            return result
+        told = result.model_copy(update={"provenance": planned.provenance})
+        if self.overwrite == "only-missing":
+            write_record(path, told)
+        return told
 
     def _fits(self, result: SetResult, planned: PlannedSet) -> bool:
         """Whether a run would make this result anew."""
@@ -203,6 +216,7 @@ class SetRunner:
             seed=planned.seed,
             n=planned.n,
             samples_hash=planned.samples_hash,
+            provenance=planned.provenance,
             labels=labels,
             demonstrations=self.demonstrations,
             unreadable=tuple(sorted(planned.name(path) for path in answered.unreadable)),

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from ..errors import TooFewSamplesError
 from ..samples import Candidate, Sample, Stream, arrange, relative_name
 from .hub_files import HubFiles
 
@@ -202,14 +203,15 @@ class Dataset(ABC):
         """Return how many of the available samples to draw.
 
         Raises:
-            ValueError: If `n` are asked for and there are fewer.
+            TooFewSamplesError: If `n` are asked for and there are fewer.
         """
         if n is None:
             return available if split == "train" else min(self.size, available)
         if n > available:
-            raise ValueError(
+            raise TooFewSamplesError(
                 f"Argument `n` must be at most {available}, the number of distinct {split} samples of dataset"
-                f" {self.id!r}, but got {n}."
+                f" {self.id!r}, but got {n}.",
+                available,
             )
         return n
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..datasets import load_dataset
+from ..provenance import mark_as_demo
+from ..tasks import TASKS
 from .caption_sets import write_cd_coco, write_polaris
 from .image_sets import write_bapps, write_nights, write_pieapp
 from .odd_sets import write_cifar, write_imagenet, write_revisitop
@@ -42,4 +45,6 @@ def write_demo(root: str | Path, seed: int = 0) -> Path:
     root = Path(root)
     for write in _WRITERS:
         write(root, seed)
+    for dataset in (load_dataset(name, root) for task in TASKS for name in task.datasets):
+        mark_as_demo(root, (*dataset.files["test"], *dataset.images["test"]))
     return root

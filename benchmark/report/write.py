@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..efficiency import read_efficiency
+from ..whole_files import write_whole
 from .csv_tables import efficiency_to_csv, to_csv
 from .latex import to_latex
 from .markdown import to_markdown
@@ -65,7 +66,6 @@ def write_report(
 
 
 def _write(out: Path, texts: Mapping[str, str]) -> list[Path]:
-    out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8", newline="\n")
+        write_whole(out / name, text)
     return [out / name for name in texts]
