@@ -20,7 +20,7 @@ TITLES: dict[Provenance | None, str] = {
     "subset": "a part of the paper's set",
     "demo": "demo data",
     "own": "a set of one's own",
-    None: "not known",
+    None: "of unknown origin",
 }
 """In words; None stands for results of a version that did not write it down."""
 

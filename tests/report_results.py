@@ -25,6 +25,7 @@ from unisim_metrics.benchmark.results import (
 )
 from unisim_metrics.benchmark.tasks import TASKS
 
+OTHERS: tuple[Provenance | None, ...] = ("subset", "demo", "own", None)
 SETS = tuple(name for task in TASKS for name in task.datasets)
 METHODS: dict[str, tuple[Any, ...]] = {name: task.methods for task in TASKS for name in task.datasets}
 

@@ -379,8 +379,8 @@ def test_nothing_is_loaded_where_the_request_is_wrong(root: Path, tmp_path: Path
         run(nowhere, ["nights", "bapps"], root)
     with pytest.raises(FileNotFoundError, match="None of the benchmark's sets is in"):
         run(nowhere, None, tmp_path)
-    with pytest.raises(ValueError, match="Argument `n` must be at most"):
-        run(nowhere, ["nights"], root, n=10_000)
+    with pytest.raises(ValueError, match="Argument `n` must be at least 1, or None, but got 0"):
+        run(nowhere, ["nights"], root, n=0)
     with pytest.raises(ValueError, match="must name sets with an id of their own, but 'nights'"):
         run(nowhere, ["nights", "nights"], root)
     for name, value in (

@@ -73,7 +73,7 @@ def _flat(comparison: Comparison, row: Difference) -> dict[str, Any]:
     interval = values.pop("difference")
     return {
         "baseline": comparison.baseline,
-        **{name: values[name] for name in ("model", "level", "name", "n")},
+        **{name: values[name] for name in ("model", "level", "name", "samples", "n")},
         "baseline_figure": row.baseline,
         "figure": row.figure,
         "difference": interval["value"],
@@ -132,13 +132,20 @@ def _probability(p: float) -> str:
 
 
 def _markdown(title: str, rows: list[dict[str, Any]]) -> str:
+    from unisim_metrics.benchmark.report.markdown import escape
+
     numbers = [name for name, value in rows[0].items() if isinstance(value, (int, float))]
     lines = [
-        [name.replace("|", r"\|") for name in rows[0]],
+        [escape(name) for name in rows[0]],
         ["---:" if name in numbers else "---" for name in rows[0]],
         *(
-            [f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()]
+            [
+                f"{value:.4f}"
+                if isinstance(value, float)
+                else (escape(value) if name == "of" else str(value))
+                for name, value in row.items()
+            ]
             for row in rows
         ),
     ]
-    return "\n".join([f"**{title}**", "", *(f"| {' | '.join(cells)} |" for cells in lines)])
+    return "\n".join([f"**{escape(title)}**", "", *(f"| {' | '.join(cells)} |" for cells in lines)])

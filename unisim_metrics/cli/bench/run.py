@@ -132,6 +132,8 @@ def _rows(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
                 "to": outcome.high,
                 "n": result.n,
                 "lost": result.lost,
+                "samples": result.provenance or "",
+                **_cut(found, result),
             }
             for result in own
             for outcome in result.outcomes
@@ -139,8 +141,20 @@ def _rows(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
         if task.id in summary.tasks:
             mean = summary.tasks[task.id]
             means = [result for result in own if result.dataset in task.datasets]
-            count = {"n": sum(result.n for result in means), "lost": sum(result.lost for result in means)}
+            count: dict[str, Any] = {
+                "n": sum(result.n for result in means),
+                "lost": sum(result.lost for result in means),
+            }
+            kinds = {result.provenance or "" for result in means}
+            count |= {"samples": kinds.pop() if len(kinds) == 1 else "mixed", **_cut(found, *means)}
             figures = {"figure": mean.value, "from": mean.low, "to": mean.high}
             method = summary.methods.get(task.id, "")
             rows.append({"task": task.title, "dataset": "mean", "method": method, **figures, **count})
     return rows
+
+
+def _cut(found: Mapping[str, SetResult], *results: SetResult) -> dict[str, int]:
+    """Return how many texts were cut to the model's context, if any was in the whole table."""
+    if not any(result.truncated_texts for result in found.values()):
+        return {}
+    return {"texts cut": sum(result.truncated_texts or 0 for result in results)}
