@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ from .samples import Item, Sample, hash_samples, relative_name
 from .tasks import TASKS, task_of
 
 __all__ = ["PlannedSet", "choose_datasets", "plan_set"]
+
+_FILE_NAME = re.compile(
+    r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\.][^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\]{0,199}"
+)
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ def plan_set(dataset: Dataset, split: Split = "test", n: int | None = None, seed
 
 
 def _check_ids(named: Sequence[str | Path], chosen: Sequence[Dataset]) -> None:
-    """Results are kept by id: each must be one set's, and no file of another kind."""
+    """Results are kept by id: each must be one set's, a file's name, and no file of another kind."""
     known = set(list_datasets())
     seen: set[str] = set()
     for name, dataset in zip(named, chosen, strict=True):
@@ -196,5 +201,9 @@ def _check_ids(named: Sequence[str | Path], chosen: Sequence[Dataset]) -> None:
         if dataset.id in seen or (is_own and dataset.id in known) or f"{dataset.id}.json" == META_NAME:
             raise ValueError(
                 f"Argument `datasets` must name sets with an id of their own, but {dataset.id!r} (of {name}) is taken."
+            )
+        if not _FILE_NAME.fullmatch(dataset.id):
+            raise ValueError(
+                f"Argument `datasets` must name sets whose id can be a file's name, but got {dataset.id!r} (of {name})."
             )
         seen.add(dataset.id)

@@ -221,6 +221,7 @@ class SetRunner:
             demonstrations=self.demonstrations,
             unreadable=tuple(sorted(planned.name(path) for path in answered.unreadable)),
             lost=lost,
+            truncated_texts=self._count_truncated(planned),
             outcomes=tuple(outcomes),
             environment=describe_environment(self.model.device),
             run=RunRecord(
@@ -232,6 +233,12 @@ class SetRunner:
                 processes=self.processes.count,
             ),
         )
+
+    def _count_truncated(self, planned: PlannedSet) -> int | None:
+        """Return how many of a set's texts do not fit into the model's context; None if the model cannot tell."""
+        if not hasattr(self.model, "count_truncated"):
+            return None
+        return int(self.model.count_truncated(planned.texts))
 
     def _check_lost(self, planned: PlannedSet, answered: Answered) -> int:
         """Return how many samples have no choice, or refuse the set."""

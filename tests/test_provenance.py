@@ -180,6 +180,7 @@ def test_no_samples_at_all_are_a_clear_error(root: Path, tmp_path: Path, exact: 
     assert done.exit_code == 2
     assert "greater than or equal to 1" in " ".join(done.output.split()).replace("│ ", "")
     write_hpdv2(tmp_path, 0)
+    (tmp_path / "hpdv2" / "test").mkdir()
     with pytest.raises(ValueError, match=r"no test sample|at least one"):
         run(exact, "hpdv2", tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from functools import cache
 from pathlib import Path
@@ -82,7 +83,8 @@ def judge(
     try:
         columns, signature = score(pictures, mode, lines, reference)
     except (ValueError, OSError) as error:
-        raise gr.Error(str(error)) from error
+        # A message is shown as HTML, and may hold a file's name or a prompt.
+        raise gr.Error(html.escape(str(error))) from error
     deciding = [columns["quality"]] if mode == QUALITY else list(columns.values())
     places = rank(torch.tensor(deciding)).mean(dim=0).tolist()
     order = sorted(range(len(pictures)), key=places.__getitem__)
