@@ -98,10 +98,16 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin-1")
 
 
+def _no_bytes() -> bytes:
+    """How the older protocols write bytes of which there are none."""
+    return b""
+
+
 _HARMLESS: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _ArrayType,
     ("numpy", "dtype"): _PlainType,
     ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _no_bytes,
     # NumPy 2 has moved what older files name.
     **{
         (f"numpy.{core}.multiarray", name): function
