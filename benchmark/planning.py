@@ -139,7 +139,13 @@ def choose_datasets(
         states = {dataset.id: dataset.status(split) for dataset in having}
         found = [dataset for dataset in having if states[dataset.id].state == "present"]
         if not found:
-            raise FileNotFoundError(f"None of the benchmark's sets is in {root}.")
+            parts = [name for name, status in states.items() if status.state == "incomplete"]
+            told = (
+                f" Incomplete: {', '.join(parts)}. `unisim bench data status` tells what is missing."
+                if parts
+                else ""
+            )
+            raise FileNotFoundError(f"None of the benchmark's sets is in {root}.{told}")
         return found, {name: status for name, status in states.items() if status.state != "present"}
     named = [datasets] if isinstance(datasets, str | Path) else list(datasets)
     if not named:

@@ -77,7 +77,8 @@ def run(
             chosen by the device if None.
         max_lost: The share of a set's samples that may have no choice, in [0, 1], because an image could not be read
             or a model gave no answer. Beyond it the set has no figure.
-        overwrite: `"only-missing"` keeps a result of the same samples and signature; `"never"` keeps any, and refuses
+        overwrite: `"only-missing"` keeps a result of the same samples and signature, and refuses to replace one of
+            the paper's set by one of other samples; `"never"` keeps any, and refuses
             one that does not fit; `"always"` makes all anew; `"read-only"` reads what fits and makes none.
         demonstrations: Solved training samples that a generative model is shown before each question, 0 to 3 (paper,
             Figure 5).

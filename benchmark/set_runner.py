@@ -22,6 +22,7 @@ from .bootstrap import estimate
 from .efficiency import count_parameters
 from .encoding import Encoder
 from .environment import describe_environment, peak_memory
+from .provenance import TITLES
 from .records import write_record
 from .results import (
     UNANSWERED,
@@ -161,6 +162,11 @@ class SetRunner:
         if self.overwrite == "never":
             raise ValueError(
                 f"{path} is of other samples, or was made in another way, and may not be overwritten ('never')"
+            )
+        if self.overwrite == "only-missing" and result.provenance == "paper" != planned.provenance:
+            raise ValueError(
+                f"{path} is of the paper's set, whole, and would be replaced by {TITLES[planned.provenance]}: name another"
+                " folder of results, or let it be overwritten ('always')"
             )
         return None
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from unisim_metrics.benchmark import compare, load_dataset, run, summarize, write_report
 from unisim_metrics.benchmark.demo import write_demo
+from unisim_metrics.benchmark.errors import BenchmarkError
 from unisim_metrics.benchmark.planning import plan_set
 from unisim_metrics.benchmark.provenance import Provenance, mark_as_demo
 from unisim_metrics.benchmark.results import read_result, read_results
@@ -144,6 +145,32 @@ def test_results_say_it_and_older_ones_learn_it_without_work(
     assert run(exact, "nights", root, n=6, results=tmp_path)["nights"].provenance == "subset"
     assert timeless(tmp_path).keys() == new.keys()
     assert read_result(path).provenance == "subset"
+
+
+@pytest.mark.filterwarnings("ignore:Dataset 'hpdv2'")
+def test_a_try_does_not_replace_the_result_of_the_whole_set(
+    root: Path, tmp_path: Path, exact: EncoderModel
+) -> None:
+    whole = run(exact, "hpdv2", root, results=tmp_path, cache=False)["hpdv2"]
+    assert whole.provenance == "paper"
+    with pytest.raises(
+        BenchmarkError, match=r"hpdv2\.json is of the paper's set, whole, .*by a part of the paper's set"
+    ):
+        run(exact, "hpdv2", root, results=tmp_path, cache=False, n=5)
+    assert read_result(next(tmp_path.glob("*/*/hpdv2.json"))).n == whole.n
+    run(exact, "hpdv2", root, results=tmp_path, cache=False, n=5, overwrite="always")
+    assert read_result(next(tmp_path.glob("*/*/hpdv2.json"))).n == 5
+    # The whole set replaces the part without being asked.
+    run(exact, "hpdv2", root, results=tmp_path, cache=False)
+    assert read_result(next(tmp_path.glob("*/*/hpdv2.json"))).n == whole.n
+
+
+def test_sets_without_their_images_are_named(root: Path, tmp_path: Path, exact: EncoderModel) -> None:
+    benchmark_data.write_json(tmp_path / "hpdv2" / "test.json", [])
+    with pytest.raises(
+        FileNotFoundError, match=r"None of the benchmark's sets is in .*Incomplete: hpdv2\. .*data status"
+    ):
+        run(exact, None, tmp_path)
 
 
 def test_one_number_for_sets_of_all_sizes(root: Path, tmp_path: Path, exact: EncoderModel) -> None:
