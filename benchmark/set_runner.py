@@ -165,8 +165,8 @@ class SetRunner:
             )
         if self.overwrite == "only-missing" and result.provenance == "paper" != planned.provenance:
             raise ValueError(
-                f"{path} is of the paper's set, whole, and would be replaced by {TITLES[planned.provenance]}: name another"
-                " folder of results, or let it be overwritten ('always')"
+                f"{path} is of the paper's set, whole, and would be replaced by {TITLES[planned.provenance]}:"
+                " name another folder of results, or let it be overwritten ('always')"
             )
         return None
 
