@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import torch
+from lightning_utilities import apply_to_collection
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.prints import rank_zero_warn
@@ -61,6 +62,13 @@ class Backbone:
             return self.__dict__
         expected = self.expected_hash if self._model is None else self._model.weights_hash()
         return {"source": self.source, "expected_hash": expected, "_model": None}
+
+
+class _Unsqueezed:
+    """A result on its way past torchmetrics' squeezing."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
 
 
 class UniSimMetric(Metric):
@@ -147,6 +155,21 @@ class UniSimMetric(Metric):
                 raise
 
         return update_or_leave
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        # torchmetrics squeezes every tensor of one element: the score of one sample would lose its axis. What is
+        # no collection of tensors it leaves alone.
+        wrapped = super()._wrap_compute(lambda: _Unsqueezed(compute()))
+
+        @functools.wraps(compute)
+        def compute_unsqueezed() -> Any:
+            value = wrapped()
+            if isinstance(value, _Unsqueezed):  # not from the cache; a copy, as the result may be a state
+                value = apply_to_collection(value.result, Tensor, Tensor.clone)
+                self._computed = value if self.compute_with_cache else None
+            return value
+
+        return compute_unsqueezed
 
     def _snapshot(self) -> dict[str, Any]:
         # States are replaced, never written in place (lists are appended to), so that a shallow copy holds.
