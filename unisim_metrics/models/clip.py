@@ -75,9 +75,7 @@ class CLIPEncoder(EncoderModel):
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids `[N, L]`, padded by the end token. No mask is needed: attention is causal."""
-        rows: list[list[int]] = self.tokenizer(list(texts), padding=False, truncation=False, verbose=False)[
-            "input_ids"
-        ]
+        rows = self._token_rows(texts)
         handle_long_texts(
             [text for text, row in zip(texts, rows, strict=True) if len(row) > self.context],
             self.context,
@@ -87,10 +85,21 @@ class CLIPEncoder(EncoderModel):
         length = max(len(row) for row in rows)
         return {"input_ids": torch.tensor([row + [row[-1]] * (length - len(row)) for row in rows])}
 
+    def find_long_texts(self, texts: Sequence[str]) -> list[bool]:
+        """For each text whether it is longer than the context, so that its end is cut."""
+        return [len(row) > self.context for row in self._token_rows(texts)]
+
     def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Pass token ids `[N, L]` through the text tower: `[N, D]`, of any length."""
         ids = _trim(tokens["input_ids"]).to(self.device)
         return _features(self.backbone.get_text_features(input_ids=ids))  # type: ignore[operator]
+
+    def _token_rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, uncut, with start and end."""
+        rows: list[list[int]] = self.tokenizer(list(texts), padding=False, truncation=False, verbose=False)[
+            "input_ids"
+        ]
+        return rows
 
     def merged_weights(self) -> Mapping[str, Any]:
         """The weights of the plain ``CLIPModel`` that gives these embeddings."""

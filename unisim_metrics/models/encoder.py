@@ -73,6 +73,10 @@ class EncoderModel(nn.Module):
         """Turn texts into the tensors that ``encode_tokens`` takes, each with `N` rows."""
         raise NotImplementedError
 
+    def find_long_texts(self, texts: Sequence[str]) -> list[bool]:
+        """For each text whether it is longer than the context, so that its end is cut."""
+        raise NotImplementedError
+
     def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Pass tokens, of any device, through the text tower: `[N, D]`, of any length."""
         raise NotImplementedError
@@ -172,6 +176,24 @@ class EncoderModel(nn.Module):
             return embeddings
         rows = {text: row for row, text in enumerate(unique)}
         return embeddings[torch.tensor([rows[text] for text in items], device=embeddings.device)]
+
+    def count_truncated(self, texts: str | Sequence[str]) -> int:
+        """Count the texts that are longer than the model's context, of which only the beginning is read.
+
+        It neither warns nor encodes; a text that stands several times counts each time.
+
+        Args:
+            texts: A text or a sequence of texts; an empty one has none.
+
+        Raises:
+            TypeError: If something else than strings comes.
+        """
+        if not isinstance(texts, str) and isinstance(texts, Sequence) and not texts:
+            return 0
+        items = check_texts(texts)
+        unique = list(dict.fromkeys(items))
+        is_long = dict(zip(unique, self.find_long_texts(unique), strict=True))
+        return sum(is_long[text] for text in items)
 
     def compare(
         self,

@@ -148,6 +148,10 @@ class GenerativeModel(nn.Module):
         """
         self._refuse_embedding()
 
+    def count_truncated(self, texts: str | Sequence[str]) -> int:
+        """Nought: a question that is longer than the context is an error, and no text is ever cut."""
+        return 0
+
     @torch.no_grad()
     def compare(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.images import Preprocessing
+from unisim_metrics.models.cut_texts import find_cut_texts
 from unisim_metrics.models.encoder import EncoderModel
 from unisim_metrics.models.texts import handle_long_texts
 
@@ -58,15 +59,26 @@ class OpenCLIPEncoder(EncoderModel):
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids `[N, L]`, padded to the context as the tokenizer does."""
         ids: Tensor = self.tokenizer(list(texts))
-        end, padding = _end_and_padding(self.tokenizer)
-        full = _takes_every_column(ids, end, padding).nonzero().flatten().tolist()
-        if full:
-            context = ids.shape[1]
-            longer: Tensor = self.tokenizer([texts[row] for row in full], context_length=context + 1)
-            too_long = _takes_every_column(longer, end, padding).tolist()
-            long_texts = [texts[row] for row, over in zip(full, too_long, strict=True) if over]
-            handle_long_texts(long_texts, context, self.truncate)
+        long_texts = [texts[row] for row in self._long_rows(texts, ids)]
+        handle_long_texts(long_texts, ids.shape[1], self.truncate)
         return {"text": ids}
+
+    def find_long_texts(self, texts: Sequence[str]) -> list[bool]:
+        """For each text whether it is longer than the context, so that its end is cut."""
+        if not _is_own_tokenizer(self.tokenizer):
+            return find_cut_texts(self.tokenizer, texts)
+        rows = self._long_rows(texts, self.tokenizer(list(texts)))
+        return [row in rows for row in range(len(texts))]
+
+    def _long_rows(self, texts: Sequence[str], ids: Tensor) -> set[int]:
+        """Which texts do not fit, given their tokens."""
+        end, padding = _end_and_padding(self.tokenizer)
+        full: list[int] = _takes_every_column(ids, end, padding).nonzero().flatten().tolist()
+        if not full:
+            return set()
+        longer: Tensor = self.tokenizer([texts[row] for row in full], context_length=ids.shape[1] + 1)
+        too_long = _takes_every_column(longer, end, padding).tolist()
+        return {row for row, over in zip(full, too_long, strict=True) if over}
 
     def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Pass token ids `[N, L]` through the text tower: `[N, D]`, of any length."""
@@ -221,8 +233,15 @@ def _tokenizer(module: nn.Module) -> Any:
     return open_clip.SimpleTokenizer(context_length=config.get("context_length", 77))
 
 
+def _is_own_tokenizer(tokenizer: Any) -> bool:
+    """Whether open_clip made the tokenizer; others say neither their end token nor take a context length."""
+    return type(tokenizer).__module__.split(".")[0] == "open_clip"
+
+
 def _end_and_padding(tokenizer: Any) -> tuple[int | None, int]:
     """The token that ends a text, and the one that follows it up to the context."""
+    if not _is_own_tokenizer(tokenizer):
+        return None, 0
     inner = getattr(tokenizer, "tokenizer", None)
     if inner is None:
         return getattr(tokenizer, "eot_token_id", None), 0
