@@ -60,11 +60,12 @@ class UniSimRewardFunction(ABC):
         prompts: Prompts | None,
         reference_key: str,
     ) -> None:
-        self.weights: dict[Task, float] = dict(tasks) if isinstance(tasks, Mapping) else {tasks: 1.0}
+        given = tasks if isinstance(tasks, Mapping) else {tasks: 1.0}
+        checked = ((check_task(task), weight) for task, weight in given.items())
+        self.weights: dict[Task, float] = {task: weight for task, weight in checked if task is not None}
         if not self.weights:
             raise ValueError("Argument `tasks` must name at least one task, but it is empty.")
         for task in self.weights:
-            check_task(task)
             if task == "odd-one-out" or modalities(task)[0] != "image":
                 raise ValueError(f"Argument `tasks` must name tasks that score images, but got {task!r}.")
         self.method = check_method(method)

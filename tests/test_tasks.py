@@ -108,9 +108,9 @@ def test_what_is_neither_image_nor_text_is_a_type_error(thing: Any, name: str) -
 
 def test_unknown_names_are_refused_with_the_list_of_known_ones() -> None:
     with pytest.raises(
-        ValueError, match=r"`task` must be one of \('image-image', .*\) or None, but got 'iqa'"
+        ValueError, match=r"`task` must be one of \('image-image', .*\) or None, but got 'paa'"
     ):
-        check_task("iqa")
+        check_task("paa")
     with pytest.raises(ValueError, match=r"`method` must be one of \('naive', 'clip-iqa'\), but got 'clip'"):
         check_method("clip")
     assert [check_task(task) for task in (*TASKS, None)] == [*TASKS, None]

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 
 from unisim_metrics.images import is_image
+from unisim_metrics.task_names import (
+    ATTRIBUTES,
+    METHODS,
+    TASKS,
+    Attribute,
+    Method,
+    Task,
+    check_method,
+    check_task,
+)
 
-Task = Literal[
-    "image-image",
-    "image-text",
-    "caption",
-    "quality",
-    "brightness",
-    "colorfulness",
-    "contrast",
-    "sharpness",
-    "odd-one-out",
+__all__ = [
+    "ATTRIBUTES",
+    "METHODS",
+    "TASKS",
+    "Attribute",
+    "Method",
+    "Modality",
+    "Task",
+    "check_method",
+    "check_task",
+    "modalities",
+    "resolve_task",
 ]
-Attribute = Literal["quality", "brightness", "colorfulness", "contrast", "sharpness"]
-Method = Literal["naive", "clip-iqa"]
-Modality = Literal["image", "text"]
 
-TASKS: tuple[Task, ...] = get_args(Task)
-ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
-METHODS: tuple[Method, ...] = get_args(Method)
+Modality = Literal["image", "text"]
 
 # The modalities of (predictions or alternatives, target or reference); None where there is no reference.
 _MODALITIES: dict[Task, tuple[Modality, Modality | None]] = {
@@ -37,20 +44,6 @@ _MODALITIES: dict[Task, tuple[Modality, Modality | None]] = {
     "odd-one-out": ("image", None),
     **{attribute: ("image", None) for attribute in ATTRIBUTES},
 }
-
-
-def check_task(task: str | None) -> Task | None:
-    """Return `task` if it is one (or None), else raise a `ValueError` that lists them."""
-    if task is not None and task not in TASKS:
-        raise ValueError(f"Argument `task` must be one of {TASKS} or None, but got {task!r}.")
-    return task
-
-
-def check_method(method: str) -> Method:
-    """Return `method` if it is one, else raise a `ValueError` that lists them."""
-    if method not in METHODS:
-        raise ValueError(f"Argument `method` must be one of {METHODS}, but got {method!r}.")
-    return method
 
 
 def modalities(task: Task) -> tuple[Modality, Modality | None]:

@@ -181,7 +181,7 @@ class _Judge:
         prompts: Prompts | None,
         device: torch.device,
     ) -> None:
-        check_task(task)
+        task = check_task(task)
         if isinstance(reference, list | tuple):
             raise ValueError(
                 f"Argument `reference` must be one image or text, but got a {type(reference).__name__}."
