@@ -15,7 +15,7 @@ from torch import nn
 from unisim_metrics.images import Preprocessing, Resample
 from unisim_metrics.models.checkpoint import load_checkpoint
 from unisim_metrics.models.clip import CLIPEncoder
-from unisim_metrics.models.convert import base_of_adapter, revision_of_base
+from unisim_metrics.models.conversion import base_of_adapter, revision_of_base
 from unisim_metrics.models.custom import CustomEncoder
 from unisim_metrics.models.directories import (
     Base,

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
-from unisim_metrics.models.convert import convert
+from unisim_metrics.models.conversion import convert
 from unisim_metrics.models.hub import cache_root, fetch_snapshot, is_offline
 from unisim_metrics.models.registry import ModelEntry
 
