@@ -15,6 +15,7 @@ else:
     import tomli as tomllib
 
 from unisim_metrics.models.lora import LORA_LAYERS
+from unisim_metrics.text_files import read_text
 from unisim_metrics.training.objective import MARGIN
 from unisim_metrics.training.stream import Balance
 
@@ -205,8 +206,8 @@ def _read_file(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in extending:
         raise ValueError(f"A recipe must not extend itself, but {path} does.")
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values: dict[str, Any] = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"The recipe {path} is not valid TOML: {error}") from error
     if "extends" not in values:
         return values

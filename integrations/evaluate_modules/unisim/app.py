@@ -78,7 +78,7 @@ def judge(
     if not gallery:
         raise gr.Error("Upload at least one picture.")
     pictures = [path for path, _ in gallery]
-    lines = list(dict.fromkeys(line.strip() for line in prompts.splitlines() if line.strip()))
+    lines = list(dict.fromkeys(line.strip() for line in prompts.split("\n") if line.strip()))
     try:
         columns, signature = score(pictures, mode, lines, reference)
     except (ValueError, OSError) as error:
