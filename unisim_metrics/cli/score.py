@@ -11,9 +11,11 @@ import typer
 
 from unisim_metrics.cli import figure
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.inputs import Pair, find_images, is_table, read_pairs
+from unisim_metrics.cli.image_files import find_images
 from unisim_metrics.cli.output import Output, Result
-from unisim_metrics.cli.scoring import Scoring
+from unisim_metrics.cli.pairs import Pair, read_pairs
+from unisim_metrics.cli.scoring import Scoring, check_text
+from unisim_metrics.cli.tables import is_table
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.files import FileModel
@@ -37,9 +39,11 @@ def score(
     device: opt.DeviceOption = None,
     batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
     resample: opt.ResampleOption = "bicubic",
+    form: opt.FormatOption = None,
     as_json: opt.JsonOption = False,
     as_csv: opt.CsvOption = False,
     output: opt.OutputOption = None,
+    guard_formulas: opt.GuardOption = False,
     save_figure: opt.FigureOption = None,
 ) -> None:
     """Score images: by quality, against a text or an image, or pair by pair.
@@ -48,7 +52,7 @@ def score(
     [bold]unisim score pairs.csv --json[/]
     """
     scoring = Scoring(model, task, method, device, batch_size, resample)
-    destination = Output(as_json, as_csv, output)
+    destination = Output(form, as_json, as_csv, output, guard_formulas)
     destination.check()
     figure.check(save_figure)
     checked, checked_method = scoring.check()
@@ -68,6 +72,7 @@ def score(
             title=title,
             signature=signature,
             summary={"mean": sum(values) / len(values), "count": len(values)},
+            texts_cut=file_model.count_cut(),
             unreadable=file_model.unreadable,
             constant=frozenset() if text is None and reference is None else frozenset(("text", "reference")),
         )
@@ -89,6 +94,7 @@ def find_pairs(
     """
     if text is not None and reference is not None:
         raise ValueError("Options --text and --reference must not be given together.")
+    check_text(text, "--text")
     tables = [argument for argument in inputs if is_table(argument)]
     if not tables:
         target = text if text is not None else reference

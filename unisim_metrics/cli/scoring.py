@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from unisim_metrics.cli.options import DEFAULT_MODEL
-from unisim_metrics.cli.output import errors, print_note, print_warning
+from unisim_metrics.cli.tables import is_unicode
+from unisim_metrics.cli.terminal import errors, print_note, print_warning
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.files import FileModel
@@ -69,6 +70,18 @@ class Scoring:
             with typer.progressbar(length=files, label="Encoding images", file=sys.stderr) as bar:
                 model.encode(items, bar.update)
         return model
+
+
+def check_text(text: str | None, option: str) -> None:
+    """Raise a `ValueError` if the text of an option is blank or no Unicode; None is no text."""
+    if text is None:
+        return
+    if not text.strip():
+        raise ValueError(f"Option {option} must hold a text, but it is blank.")
+    if not is_unicode(text):
+        raise ValueError(
+            f"Option {option} must hold Unicode in the encoding of this terminal, but got {text!a}."
+        )
 
 
 def pick_device(name: str | None) -> str:

@@ -7,4 +7,10 @@ from typing import Annotated
 
 import typer
 
-RootOption = Annotated[Path, typer.Option("--root", "-r", help="The data root.", file_okay=False)]
+from unisim_metrics.cli import completion
+
+RootOption = Annotated[Path, typer.Option("--root", help="The data root.", file_okay=False)]
+SplitOption = Annotated[
+    str,
+    typer.Option(help="test, or train for the sets that UniSim trains on.", autocompletion=completion.splits),
+]

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unisim_metrics.cli.bench.options import RootOption
-from unisim_metrics.cli.output import Result, print_error, print_note, print_table, print_warning
+from unisim_metrics.cli import completion
+from unisim_metrics.cli import options as opt
+from unisim_metrics.cli.bench.options import RootOption, SplitOption
+from unisim_metrics.cli.output import Output, Result
+from unisim_metrics.cli.terminal import print_error, print_note, print_warning
 
 if TYPE_CHECKING:
     from unisim_metrics.benchmark.results import SetResult
@@ -28,7 +31,12 @@ class Overwriting(str, Enum):
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="A name (see `unisim models`), a directory, a Hub id.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A name (see `unisim models`), a directory, a Hub id.", autocompletion=completion.models
+        ),
+    ],
     root: RootOption = Path("."),
     dataset: Annotated[
         list[str] | None,
@@ -36,14 +44,19 @@ def run(
             "--dataset",
             "-d",
             help="A set, or a .jsonl or .parquet file of samples; may be repeated. All that are there if left out.",
+            autocompletion=completion.sets,
         ),
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", "-t", help="All sets of a task, iqa or it-2afc; may be repeated."),
+        typer.Option(
+            "--task",
+            help="All sets of a task, iqa or it-2afc; may be repeated.",
+            autocompletion=completion.benchmark_tasks,
+        ),
     ] = None,
     results: Annotated[Path, typer.Option(help="The folder of the result files.")] = Path("results"),
-    split: Annotated[str, typer.Option(help="test, or train for the sets that UniSim trains on.")] = "test",
+    split: SplitOption = "test",
     n: Annotated[
         int | None, typer.Option(min=1, help="Samples of each set; as many as in the paper if left out.")
     ] = None,
@@ -67,6 +80,10 @@ def run(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither read nor keep embeddings on disk.")
     ] = False,
+    form: opt.FormatOption = None,
+    as_json: opt.JsonOption = False,
+    as_csv: opt.CsvOption = False,
+    output: opt.OutputOption = None,
 ) -> None:
     """Ask a model about sets of the benchmark, and print its figures with their 95 % intervals.
 
@@ -80,6 +97,8 @@ def run(
     from unisim_metrics.benchmark.tasks import find_task
     from unisim_metrics.cli.scoring import pick_device
 
+    destination = Output(form, as_json, as_csv, output)
+    destination.check()
     warnings.showwarning = lambda message, *_, **__: print_warning(str(message))
     named = [name for each in task or [] for name in find_task(each).datasets] + (dataset or [])
     failures: Mapping[str, str] = {}
@@ -107,7 +126,7 @@ def run(
         for name, reason in failures.items():
             print_error(f"{name}: {reason}")
         if found:
-            print_table(Result(_rows(found), title=f"{model}, seed {seed}"))
+            destination.write(Result(_rows(found), title=f"{model}, seed {seed}"))
             print_note(f"Results are in {results}")
     if failures:
         raise typer.Exit(1)
