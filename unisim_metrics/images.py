@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.decoding import load_image, open_images, pil_to_rgb, unreadable
+from unisim_metrics.decoding import load_image, open_images, pil_to_rgb
 from unisim_metrics.image_inputs import (
     ImageInput,
     Images,
@@ -239,12 +239,7 @@ def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def _prepare_pil(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
-    try:
-        image = pil_to_rgb(image)
-        image.load()  # the pixels of an opened file are read only now
-    except OSError as error:
-        raise unreadable(getattr(image, "filename", "") or "<Pillow image>", error) from error
-    return resize_pil(image, preprocessing).unsqueeze(0)
+    return resize_pil(pil_to_rgb(image), preprocessing).unsqueeze(0)
 
 
 def _prepare_file(path: Path, preprocessing: Preprocessing) -> Tensor:

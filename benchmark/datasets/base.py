@@ -169,16 +169,9 @@ class Dataset(ABC):
             ImageReadError: If the file cannot be read. The message names it.
         """
         # Here, not above: decoding needs torch, which listing samples does not.
-        from PIL import Image
+        from unisim_metrics.decoding import open_image
 
-        from unisim_metrics.decoding import pil_to_rgb, unreadable
-
-        try:
-            with Image.open(path) as image:
-                image.load()
-                return pil_to_rgb(image)
-        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on bad files
-            raise unreadable(path, error) from error
+        return open_image(path)
 
     def original(self, image: Path) -> Path:
         """Return the image of which this one is a copy, as far as samples do not tell: by default itself.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from unisim_metrics.decoding import pil_to_rgb, unreadable
+from unisim_metrics.decoding import DECODING_ERRORS, pil_to_rgb, unreadable
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.functional.ranking import check_choices
 from unisim_metrics.images import list_images
@@ -206,20 +206,15 @@ def _image_of_array(array: np.ndarray[Any, Any], argument: str) -> Image.Image:
 def _open_bytes(data: bytes, argument: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data))
-    except OSError as error:
+    except DECODING_ERRORS as error:
         raise unreadable(argument, error) from error
 
 
 def _png(image: Image.Image, argument: str) -> bytes:
     """The image as the metrics see it (upright, RGB, on white), without loss."""
     list_images(image, argument)
-    try:
-        pixels = pil_to_rgb(image)
-        pixels.load()
-    except OSError as error:
-        raise unreadable(getattr(image, "filename", "") or argument, error) from error
     file = io.BytesIO()
-    pixels.save(file, "PNG", compress_level=1)
+    pil_to_rgb(image, argument).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
