@@ -126,16 +126,19 @@ def pil_to_rgb(image: Image.Image, name: str = "<Pillow image>") -> Image.Image:
         ImageReadError: If the pixels cannot be decoded, the image was closed, or its mode has no fixed range of
             values (``F``, or ``I`` that no 16-bit file explains) or no conversion to RGB.
     """
-    tiles = list(getattr(image, "tile", ()))
+    name = getattr(image, "filename", "") or name
+    closed = bool(getattr(image, "tile", ())) and getattr(image, "fp", None) is None
+    try:
+        image.load()
+    except DECODING_ERRORS as error:
+        # Pillow takes an image for loaded once it failed, and would show what it has of it the next time.
+        image.close()
+        reason = ValueError("it was closed before its pixels were read") if closed else error
+        raise unreadable(name, reason) from error
     try:
         return _to_rgb(image)
     except DECODING_ERRORS as error:
-        if tiles:
-            # Pillow takes an image for loaded once it failed, and would show the half of it the next time.
-            image.tile = tiles  # type: ignore[attr-defined]
-        closed = tiles and getattr(image, "fp", None) is None
-        reason = ValueError("it was closed before its pixels were read") if closed else error
-        raise unreadable(getattr(image, "filename", "") or name, reason) from error
+        raise unreadable(name, error) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

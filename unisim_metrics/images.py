@@ -100,6 +100,20 @@ def preprocess(
             values out of range, NaN or infinity; if ``resample="pil"`` meets pixels that require a gradient.
         ImageReadError: If a file cannot be read. It is a ``ValueError`` and an ``OSError``.
     """
+    if torch.compiler.is_compiling():
+        # Threads, files and NumPy's bytes are no part of a graph. (As a decorator it would import the compiler.)
+        eager = cast("Callable[..., Tensor]", torch.compiler.disable(_preprocess))  # type: ignore[no-untyped-call]
+        return eager(images, preprocessing, device, dtype, argument)
+    return _preprocess(images, preprocessing, device, dtype, argument)
+
+
+def _preprocess(
+    images: Images,
+    preprocessing: Preprocessing,
+    device: torch.device | str | None,
+    dtype: torch.dtype,
+    argument: str,
+) -> Tensor:
     items = collect_images(images, argument)
     tensors = [item for item in items if isinstance(item, Tensor)]
     check_values(tensors, argument)
