@@ -60,9 +60,9 @@ def turn_image(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def turn_tensor(pixels: Tensor, orientation: int) -> Tensor:
-    """``[C, H, W]`` upright, contiguous where it was turned."""
+    """``[C, H, W]`` upright; where only rows and columns change places, a view."""
     if orientation not in _FLIPS:
         return pixels
     sides, swap = _FLIPS[orientation]
     flipped = pixels.flip(sides) if sides else pixels
-    return (flipped.transpose(-1, -2) if swap else flipped).contiguous()
+    return flipped.transpose(-1, -2) if swap else flipped
