@@ -38,6 +38,8 @@ DECODING_ERRORS = (
 Warnings, that of a decompression bomb first, are errors where a program made them so (`warnings.simplefilter`).
 """
 
+_PROGRAMS = ("EPS", "WMF")  # Pillow would start Ghostscript, or hand them to Windows
+
 _TORCHVISION_MODES = ("L", "RGB")  # not CMYK: Adobe's are inverted, which Pillow alone knows
 
 
@@ -129,7 +131,7 @@ def pil_to_rgb(image: Image.Image, name: str = "<Pillow image>") -> Image.Image:
     name = getattr(image, "filename", "") or name
     closed = bool(getattr(image, "tile", ())) and getattr(image, "fp", None) is None
     try:
-        image.load()
+        _load(image)
     except DECODING_ERRORS as error:
         # Pillow takes an image for loaded once it failed, and would show what it has of it the next time.
         image.close()
@@ -141,10 +143,16 @@ def pil_to_rgb(image: Image.Image, name: str = "<Pillow image>") -> Image.Image:
         raise unreadable(name, error) from error
 
 
+def _load(image: Image.Image) -> None:
+    if image.format in _PROGRAMS:
+        raise ValueError(f"{image.format} files are programs, which an interpreter would have to run")
+    image.load()
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     # First of all, and outside of every `try`: some formats read the pixels to find their metadata, where an
     # error would be lost, and the image be left half decoded.
-    image.load()
+    _load(image)
     sixteen_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"})
     if image.mode in {"F", "I"} and not sixteen_bit:
         raise ValueError(
