@@ -34,8 +34,8 @@ class UniSimScore(UniSimMetric):
     - `preds`: N images or texts.
     - `target`: N images or texts; absent for quality and attributes.
 
-    Images are PIL images, `pathlib.Path`s, uint8 tensors (0–255), float tensors (0–1), one, a batch
-    `[N, C, H, W]`, or a list of any sizes; texts are strings.
+    Images are PIL images, `pathlib.Path`s, uint8 (0–255) or float (0–1) tensors `[C, H, W]` or arrays
+    `[H, W, C]`; one, a batch (`[N, C, H, W]`, `[N, H, W, C]`), or a list of any sizes; texts are strings.
 
     As output of `compute` (and `forward`) it returns a float32 scalar, the mean over all samples, or with
     `reduction="none"` the scores `[N]`, in the order of the updates (across processes: by rank).
@@ -147,8 +147,8 @@ class UniSimRanking(UniSimMetric):
 
     As input to `update` the metric takes
 
-    - `candidates`: B groups of N ≥ 2 images or texts, a tensor `[B, N, C, H, W]` or nested sequences; groups
-      may differ in size.
+    - `candidates`: B groups of N ≥ 2 images or texts, a tensor `[B, N, C, H, W]`, an array `[B, N, H, W, C]` or nested
+      sequences; groups may differ in size.
     - `references`: B images or texts; absent for quality, attributes and odd-one-out.
     - `choices`: the index of the alternative that people chose, integers `[B]`; may be absent.
 
