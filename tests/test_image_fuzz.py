@@ -33,7 +33,7 @@ STD = np.array(MINI.std).reshape(3, 1, 1)
 # Levels of 255: Pillow images are equal to the bit, the integer kernel rounds once more, floats are not rounded.
 TOLERANCES = {"pillow": 0.0, "file": 2.01, "uint8": 2.01, "float": 3.0}
 
-EXAMPLES = 250
+EXAMPLES = 185
 FORMATS = {
     "png": ("PNG", ["RGB", "RGBA", "L", "LA", "P", "1"]),
     "jpg": ("JPEG", ["RGB", "L", "CMYK", "YCbCr"]),
