@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
 from .bootstrap import check_arguments
+from .provenance import TITLES
 from .significance import bootstrap_p, holm, mcnemar_p
 from .statistics import Estimate
-from .summary import Figure, Level, average_sets, choose_methods, resample_set, sample_values
+from .summary import Figure, Level, Samples, average_sets, choose_methods, resample_set, sample_values
 
 if TYPE_CHECKING:
     from unisim_metrics.tasks import Method
 
+    from .provenance import Provenance
     from .results import SetResult
 
 __all__ = ["RESAMPLES", "Comparison", "Difference", "compare"]
@@ -37,6 +39,7 @@ class Difference:
         figure: The model's figure on them.
         difference: The model's figure less the baseline's, with its paired interval.
         n: How many samples, or queries, both judged.
+        samples: Where they are from; `"mixed"` for an average over several kinds.
         test: Where the p-value is from.
         p: How often chance alone makes a difference as large as this, if there is none.
         corrected: The same after Holm's correction over the table.
@@ -49,6 +52,7 @@ class Difference:
     figure: float
     difference: Estimate
     n: int
+    samples: Samples
     test: Literal["mcnemar", "bootstrap"]
     p: float
     corrected: float = 1.0
@@ -118,6 +122,7 @@ def compare(
             f"{resamples} resamples are too few to tell how significant averages are among {len(rows)} rows: take at"
             f" least {needed}."
         )
+    notes += _tell_samples(rows)
     corrected = holm([row.p for row in rows])
     return Comparison(
         baseline,
@@ -125,6 +130,20 @@ def compare(
         tuple(notes),
         confidence,
     )
+
+
+def _tell_samples(rows: Iterable[Difference]) -> Iterator[str]:
+    """Say which rows are not of the paper's samples."""
+    kinds: dict[str, list[str]] = {}
+    for row in rows:
+        if row.level == "set" and row.name not in kinds.setdefault(row.samples, []):
+            kinds[row.samples].append(row.name)
+    for kind, names in kinds.items():
+        if kind != "paper":
+            title = TITLES[None if kind == "unknown" else cast("Provenance", kind)]
+            which = "all sets" if len(kinds) == 1 else ", ".join(names)
+            more = ", which nobody judged: figures of it tell little about a model" if kind == "demo" else ""
+            yield f"The samples of {which} are {title}{more}."
 
 
 @dataclass(frozen=True)
@@ -168,6 +187,13 @@ class _Pair:
                 f" SHA-256 {first.samples_hash[:16]}… and {second.samples_hash[:16]}…."
             )
             return
+        samples = {first.provenance, second.provenance} - {None}
+        if "demo" in samples and len(samples) > 1:
+            self.notes.append(
+                f"{name} is left out: {self.models[0].name} judged {TITLES[first.provenance]},"
+                f" {self.models[1].name} {TITLES[second.provenance]}."
+            )
+            return
         values = [sample_values(model.results[name], model.methods) for model in self.models]
         missing = [np.isnan(array) for array in values]
         gaps = missing[0] | missing[1]
@@ -185,7 +211,7 @@ class _Pair:
         common = [np.where(gaps, np.nan, array) for array in values]
         both = resample_set(name, first.seed, common, self.resamples)
         for figures, figure in zip(self.sets, both, strict=True):
-            figures[name] = figure
+            figures[name] = replace(figure, samples=first.provenance or second.provenance or "unknown")
 
     def rows(self, confidence: float) -> Iterator[Difference]:
         first, second = map(average_sets, self.sets)
@@ -201,6 +227,7 @@ class _Pair:
                 figure.value,
                 difference.estimate(confidence),
                 figure.n,
+                figure.samples,
                 "bootstrap" if exact is None else "mcnemar",
                 bootstrap_p(difference.resampled) if exact is None else exact,
             )

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unisim_metrics.errors import UniSimError
+from unisim_metrics.models.hub import hub_errors
+from unisim_metrics.text_files import write_text
 
 from .datasets.base import Dataset, Split
 from .datasets.hub_files import HubFiles
-from .unpacking import archive_stem, unpack
+from .unpacking import archive_stem, leaves_root, unpack
 
 if TYPE_CHECKING:
     from huggingface_hub import RepoFile
@@ -109,6 +111,8 @@ def plan_download(dataset: Dataset, split: Split = "test", revision: str | None 
     for name in source.files:
         if not any(fnmatchcase(file.path, name) for file in found):
             raise _unavailable(dataset, source, f"its commit {chosen} has no {name}")
+        if any(leaves_root(source.place(file.path)) or leaves_root(file.path) for file in found):
+            raise _unavailable(dataset, source, f"its commit {chosen} names files outside the data root")
     known = record.get("files", {})
     done = tuple(file.path for file in found if known.get(file.path) == _checksum_of(file))
     files = tuple(file for file in found if file.path not in done)
@@ -208,10 +212,23 @@ def _read_record(root: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        record: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
-    except ValueError as error:
+        record = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): remove it to fetch anew.") from error
+    if not isinstance(record, dict) or not all(map(_is_entry, record.values())):
+        raise ValueError(
+            f"{path} is damaged (it does not name files by repository): remove it to fetch anew."
+        )
     return record
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether something is what `_write_record` keeps of a repository."""
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("revision"), str)
+        and isinstance(entry.get("files"), dict)
+    )
 
 
 def _write_record(root: Path, repository: str, commit: str, file: str, checksum: str) -> None:
@@ -219,11 +236,8 @@ def _write_record(root: Path, repository: str, commit: str, file: str, checksum:
     entry = record.setdefault(repository, {"revision": commit, "files": {}})
     entry["revision"] = commit
     entry["files"][file] = checksum
-    path = root / _STATE / "hub.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    (root / _STATE).mkdir(parents=True, exist_ok=True)
+    write_text(root / _STATE / "hub.json", json.dumps(record, indent=2, sort_keys=True) + "\n")
 
 
 @contextmanager
@@ -240,7 +254,7 @@ def _explaining(dataset: Dataset, source: HubFiles) -> Iterator[None]:
         raise _unavailable(dataset, source, "the Hub has no such dataset, or it is private") from error
     except RevisionNotFoundError as error:
         raise _unavailable(dataset, source, "it has no such revision") from error
-    except Exception as error:  # the Hub's client lets errors of several HTTP libraries through
+    except hub_errors() as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{type(error).__name__}: {error}"

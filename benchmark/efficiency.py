@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .results import Environment, Record, read_record, write_record
+from .records import Amount, Count, Line, Record, read_record, write_record
+from .results import Environment
 
 if TYPE_CHECKING:
     import torch
@@ -52,12 +53,12 @@ class ModelEfficiency(Record):
             accelerator, what its tensors take there.
     """
 
-    name: str
-    parameters: int
-    images: float | None = None
-    texts: float | None = None
-    comparisons: float
-    peak_memory_bytes: int
+    name: Line
+    parameters: Count
+    images: Amount | None = None
+    texts: Amount | None = None
+    comparisons: Amount
+    peak_memory_bytes: Count
 
 
 class EfficiencyReport(Record):
@@ -74,11 +75,11 @@ class EfficiencyReport(Record):
     """
 
     schema_version: int = _SCHEMA_VERSION
-    baseline: str
+    baseline: Line
     models: tuple[ModelEfficiency, ...]
-    batch_size: int
-    rounds: int
-    threads: int
+    batch_size: Count
+    rounds: Count
+    threads: Count
     environment: Environment
 
 

@@ -10,7 +10,7 @@ from unisim_metrics.errors import UniSimError
 if TYPE_CHECKING:
     from .results import SetResult
 
-__all__ = ["BenchmarkError"]
+__all__ = ["BenchmarkError", "TooFewSamplesError"]
 
 
 class BenchmarkError(UniSimError, ValueError):
@@ -30,3 +30,18 @@ class BenchmarkError(UniSimError, ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.failures, self.results)
+
+
+class TooFewSamplesError(UniSimError, ValueError):
+    """A set has fewer distinct samples than were asked for.
+
+    Attributes:
+        available: How many it has.
+    """
+
+    def __init__(self, message: str, available: int) -> None:
+        self.available = available
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.available)

@@ -52,7 +52,7 @@ class ReadImage:
 
 def image_key(dataset: Dataset, path: Path) -> ImageKey:
     """Return what stands for an image of a set."""
-    is_plain = type(dataset).image is Dataset.image
+    is_plain = type(dataset).image is Dataset.image and dataset.protocol == "paper"
     return ImageKey(path, "" if is_plain else dataset.id)
 
 

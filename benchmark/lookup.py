@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from .results import META_NAME, SetResult, read_meta, read_sets
+from .results import META_NAME, SetResult, folder_name, read_meta, read_sets
 
 __all__ = ["find_models"]
 
@@ -45,7 +45,7 @@ def _find(reference: str, results: Path) -> Path:
     if (path / META_NAME).is_file():
         return path.resolve()
     name, _, revision = reference.partition("@")
-    found = _revisions(path, "") or _revisions(results / name.strip("/").replace("/", "__"), revision)
+    found = _revisions(path, "") or _revisions(results / folder_name(name), revision)
     if len(found) > 1:
         names = ", ".join(f"{name}@{folder.name}" for folder in found)
         raise ValueError(f"{reference!r} has results of several revisions: name one, {names}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +17,7 @@ from unisim_metrics.prompts import resolve_prompts
 
 from .datasets import (
     Dataset,
+    Protocol,
     Retrieval,
     RetrievalDataset,
     Split,
@@ -23,12 +26,18 @@ from .datasets import (
     list_datasets,
     load_dataset,
 )
+from .errors import TooFewSamplesError
 from .image_reading import ImageKey, image_key
+from .provenance import Provenance, tell_provenance
 from .results import META_NAME
 from .samples import Item, Sample, hash_samples, relative_name
 from .tasks import TASKS, task_of
 
 __all__ = ["PlannedSet", "choose_datasets", "plan_set"]
+
+_FILE_NAME = re.compile(
+    r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\.][^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\]{0,199}"
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class PlannedSet:
         samples: The samples; none for retrieval.
         retrieval: Queries and gallery, for retrieval.
         samples_hash: The SHA-256 of either.
+        provenance: Where they are from.
     """
 
     dataset: Dataset
@@ -50,6 +60,7 @@ class PlannedSet:
     samples: Sequence[Sample]
     retrieval: Retrieval | None
     samples_hash: str
+    provenance: Provenance
 
     @property
     def n(self) -> int:
@@ -101,7 +112,10 @@ class PlannedSet:
 
 
 def choose_datasets(
-    datasets: str | Path | Sequence[str | Path] | None, root: Path, split: Split = "test"
+    datasets: str | Path | Sequence[str | Path] | None,
+    root: Path,
+    split: Split = "test",
+    protocol: Protocol = "paper",
 ) -> tuple[list[Dataset], dict[str, Status]]:
     """Find the sets of a run. Nothing but the presence of their files is looked at.
 
@@ -109,6 +123,7 @@ def choose_datasets(
         datasets: Ids, or files of one's own samples; None for those sets of the paper whose files are there.
         root: The data root.
         split: Which samples.
+        protocol: As `load_dataset` takes it.
 
     Returns:
         The sets, and what is missing of those that were left out, by id.
@@ -124,17 +139,23 @@ def choose_datasets(
             f"Argument `root` must be the folder of the data, but there is none at {root}."
         )
     if datasets is None:
-        paper = [load_dataset(name, root) for task in TASKS for name in task.datasets]
+        paper = [load_dataset(name, root, protocol) for task in TASKS for name in task.datasets]
         having = [dataset for dataset in paper if split in dataset.files]
         states = {dataset.id: dataset.status(split) for dataset in having}
         found = [dataset for dataset in having if states[dataset.id].state == "present"]
         if not found:
-            raise FileNotFoundError(f"None of the benchmark's sets is in {root}.")
+            parts = [name for name, status in states.items() if status.state == "incomplete"]
+            told = (
+                f" Incomplete: {', '.join(parts)}. `unisim bench data status` tells what is missing."
+                if parts
+                else ""
+            )
+            raise FileNotFoundError(f"None of the benchmark's sets is in {root}.{told}")
         return found, {name: status for name, status in states.items() if status.state != "present"}
     named = [datasets] if isinstance(datasets, str | Path) else list(datasets)
     if not named:
         raise ValueError("Argument `datasets` must name at least one set, or be None, but it is empty.")
-    chosen = [load_dataset(name, root) for name in named]
+    chosen = [load_dataset(name, root, protocol) for name in named]
     _check_ids(named, chosen)
     for dataset in chosen:
         status = dataset.status(split)
@@ -152,7 +173,8 @@ def plan_set(dataset: Dataset, split: Split = "test", n: int | None = None, seed
     Args:
         dataset: The set.
         split: Which samples.
-        n: How many; None for as many as in the paper. Retrieval takes all its queries.
+        n: How many; None for as many as in the paper. A set that has fewer gives all, with a warning. Retrieval takes
+            all its queries.
         seed: Which draw.
 
     Raises:
@@ -162,13 +184,27 @@ def plan_set(dataset: Dataset, split: Split = "test", n: int | None = None, seed
     if isinstance(dataset, RetrievalDataset):
         retrieval = dataset.retrieval()
         digest = hash_retrieval(retrieval, dataset.root)
-        return PlannedSet(dataset, split, seed, (), retrieval, digest)
-    samples = dataset.samples(split, n, seed)
-    return PlannedSet(dataset, split, seed, samples, None, hash_samples(samples, dataset.root))
+        provenance = tell_provenance(dataset, split, len(retrieval.queries), None)
+        return PlannedSet(dataset, split, seed, (), retrieval, digest, provenance)
+    try:
+        samples = dataset.samples(split, n, seed)
+    except TooFewSamplesError as error:
+        # One number is asked of all sets: the smaller ones give what they have.
+        if not error.available:
+            raise
+        warnings.warn(
+            f"Dataset {dataset.id!r} has {error.available} {split} samples, not {n}: all were taken.",
+            UserWarning,
+            stacklevel=2,
+        )
+        samples = dataset.samples(split, error.available, seed)
+    digest = hash_samples(samples, dataset.root)
+    provenance = tell_provenance(dataset, split, len(samples), n)
+    return PlannedSet(dataset, split, seed, samples, None, digest, provenance)
 
 
 def _check_ids(named: Sequence[str | Path], chosen: Sequence[Dataset]) -> None:
-    """Results are kept by id: each must be one set's, and no file of another kind."""
+    """Results are kept by id: each must be one set's, a file's name, and no file of another kind."""
     known = set(list_datasets())
     seen: set[str] = set()
     for name, dataset in zip(named, chosen, strict=True):
@@ -176,5 +212,9 @@ def _check_ids(named: Sequence[str | Path], chosen: Sequence[Dataset]) -> None:
         if dataset.id in seen or (is_own and dataset.id in known) or f"{dataset.id}.json" == META_NAME:
             raise ValueError(
                 f"Argument `datasets` must name sets with an id of their own, but {dataset.id!r} (of {name}) is taken."
+            )
+        if not _FILE_NAME.fullmatch(dataset.id):
+            raise ValueError(
+                f"Argument `datasets` must name sets whose id can be a file's name, but got {dataset.id!r} (of {name})."
             )
         seen.add(dataset.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -42,7 +43,8 @@ class Processes:
         """Let the leader work, and give all processes what came out, be it an error.
 
         Args:
-            work: Is called by the leader alone.
+            work: Is called by the leader alone. Whatever it raises is raised in all processes; of an error that
+                cannot be sent the others get the text.
         """
         if self.count == 1:
             return work()
@@ -50,13 +52,18 @@ class Processes:
         if self.is_leader:
             try:
                 outcome[0] = work()
-            except Exception as error:  # whatever it is, the others must not wait for more
-                outcome[1] = error
-        distributed.broadcast_object_list(outcome, src=0, group=self._group)
+            except BaseException as error:
+                # The others must not wait for more, whatever ended the work here.
+                self._share([None, _sendable(error)])
+                raise
+        self._share(outcome)
         if outcome[1] is not None:
             raise outcome[1]
         value: _T = outcome[0]
         return value
+
+    def _share(self, outcome: list[Any]) -> None:
+        distributed.broadcast_object_list(outcome, src=0, group=self._group)
 
     def collect(self, value: _T) -> list[_T]:
         """Give every process the values of all, by rank."""
@@ -65,6 +72,15 @@ class Processes:
         values: list[Any] = [None] * self.count
         distributed.all_gather_object(values, value, group=self._group)
         return values
+
+
+def _sendable(error: BaseException) -> BaseException:
+    """Return an error as it can be sent to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except (pickle.PickleError, TypeError, AttributeError, ValueError):
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 @contextmanager

@@ -3,42 +3,40 @@
     results/<model>/<revision>/model_meta.json
     results/<model>/<revision>/<set>.json
 
-`<revision>` is the beginning of the hash of the model's weights. Unknown fields are passed over, so that a file which
-a later version wrote can be read, as long as what is known here is in it.
+`<revision>` is the beginning of the hash of the model's weights.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import os
-import uuid
-import zlib
+import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
+from pydantic import field_validator, model_validator
 from typing_extensions import Self
+
+from .packing import Choices, Values
+from .provenance import Provenance
+from .records import Amount, Count, Hash, Line, Record, Share, read_record, write_record
+from .tasks import TASKS
 
 __all__ = [
     "UNANSWERED",
     "Environment",
     "ModelMeta",
     "Outcome",
-    "Record",
     "RunRecord",
     "SetResult",
+    "folder_name",
     "read_meta",
-    "read_record",
     "read_result",
     "read_results",
     "read_sets",
     "result_folder",
     "write_meta",
-    "write_record",
     "write_result",
 ]
 
@@ -48,36 +46,7 @@ UNANSWERED = 255
 """The choice of a sample that has none: an image could not be read, or an answer not be parsed."""
 
 _REVISION_LENGTH = 12
-
-
-def _pack(array: NDArray[Any]) -> str:
-    raw = array.astype(array.dtype.newbyteorder("<")).tobytes()
-    return f"{array.dtype.name}:{base64.b85encode(zlib.compress(raw, 9)).decode()}"
-
-
-def _unpack(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    name, _, data = value.partition(":")
-    if name not in ("uint8", "float64"):
-        raise ValueError(f"a packed array of uint8 or float64 was expected, got {value[:20]!r}")
-    try:
-        raw = zlib.decompress(base64.b85decode(data))
-    except (ValueError, binascii.Error, zlib.error) as error:
-        raise ValueError(f"a packed array was expected, got {value[:20]!r}") from error
-    return np.frombuffer(raw, dtype=np.dtype(name).newbyteorder("<")).astype(name)
-
-
-Choices = Annotated[NDArray[np.uint8], BeforeValidator(_unpack), PlainSerializer(_pack, return_type=str)]
-Values = Annotated[NDArray[np.float64], BeforeValidator(_unpack), PlainSerializer(_pack, return_type=str)]
-
-
-class Record(BaseModel):
-    """A part of a file."""
-
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, frozen=True, extra="ignore", protected_namespaces=()
-    )
+_LONGEST_NAME = 120
 
 
 class Outcome(Record):
@@ -94,10 +63,10 @@ class Outcome(Record):
     """
 
     method: Literal["naive", "clip-iqa"] | None = None
-    signature: str
-    figure: float
-    low: float
-    high: float
+    signature: Line
+    figure: Share
+    low: Share
+    high: Share
     choices: Choices | None = None
     average_precision: dict[Literal["medium", "hard"], Values] | None = None
 
@@ -112,10 +81,10 @@ class Environment(Record):
         packages: The versions of the libraries that figures depend on.
     """
 
-    python: str
-    platform: str
-    device: str
-    packages: dict[str, str]
+    python: Line
+    platform: Line
+    device: Line
+    packages: dict[Line, Line]
 
 
 class RunRecord(Record):
@@ -130,12 +99,12 @@ class RunRecord(Record):
         processes: How many worked together.
     """
 
-    finished: str
-    seconds: float
-    images_encoded: int
-    texts_encoded: int
-    peak_memory_bytes: int
-    processes: int = 1
+    finished: Line
+    seconds: Amount
+    images_encoded: Count
+    texts_encoded: Count
+    peak_memory_bytes: Count
+    processes: Count = 1
 
 
 class SetResult(Record):
@@ -149,29 +118,47 @@ class SetResult(Record):
         seed: Which draw of them.
         n: How many samples, or queries.
         samples_hash: The SHA-256 of the list of samples.
+        provenance: Where the samples are from; None in files of a version that did not write it down.
         labels: The right alternative of each sample; None for retrieval.
         demonstrations: Solved samples that a generative model was shown before each.
         unreadable: The images that could not be read, relative to the data root.
         lost: How many samples have no choice for that reason; they are not counted in the figures.
+        truncated_texts: How many of the set's texts were cut to the model's context; None if that is not known.
         outcomes: The figures, one a method.
         environment: Where they were made.
         run: What is different the next time.
     """
 
     schema_version: int = SCHEMA_VERSION
-    dataset: str
-    task: str
-    split: str = "test"
+    dataset: Line
+    task: Line
+    split: Line = "test"
     seed: int = 0
-    n: int
-    samples_hash: str
+    n: Count
+    samples_hash: Hash
+    provenance: Provenance | None = None
     labels: Choices | None = None
-    demonstrations: int = 0
+    demonstrations: Count = 0
     unreadable: tuple[str, ...] = ()
-    lost: int = 0
+    lost: Count = 0
+    truncated_texts: Count | None = None
     outcomes: tuple[Outcome, ...]
     environment: Environment
     run: RunRecord
+
+    @field_validator("task")
+    @classmethod
+    def _check_task(cls, task: str) -> str:
+        kinds = tuple(kind for known in TASKS for kind in known.kinds)
+        if task not in kinds:
+            raise ValueError(f"one of {kinds} was expected")
+        return task
+
+    @field_validator("unreadable")
+    @classmethod
+    def _printable(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        # A name of bytes that are no text holds halves of surrogate pairs, which no file can.
+        return tuple(name.encode("utf-8", "backslashreplace").decode() for name in names)
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
@@ -208,19 +195,30 @@ class ModelMeta(Record):
     """
 
     schema_version: int = SCHEMA_VERSION
-    name: str
-    weights_hash: str
-    input_tag: str
-    parameters: int
-    library_version: str
-
-
-AnyRecord = TypeVar("AnyRecord", bound=Record)
+    name: Line
+    weights_hash: Hash
+    input_tag: Line
+    parameters: Count
+    library_version: Line
 
 
 def result_folder(results: Path, name: str, weights_hash: str) -> Path:
-    """Return where the files of a model lie: a `/` in its name becomes `__`."""
-    return results / name.strip("/").replace("/", "__") / weights_hash[:_REVISION_LENGTH]
+    """Return where the files of a model lie, whatever it is called: always two folders below `results`."""
+    return results / folder_name(name) / weights_hash[:_REVISION_LENGTH]
+
+
+def folder_name(name: str) -> str:
+    """Return the folder of a model: a `/` in its name becomes `__`.
+
+    A name that no folder can have, or that would lead elsewhere, is changed and gets the beginning of its hash.
+    """
+    plain = name.strip("/").replace("/", "__")
+    safe = (
+        re.sub(r'[\x00-\x1f\x7f<>:"\\|?*\ud800-\udfff]', "_", plain).rstrip(". ").lstrip(".")[:_LONGEST_NAME]
+    )
+    if safe == plain and safe:
+        return safe
+    return f"{safe}-{hashlib.sha256(name.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"
 
 
 def write_result(folder: Path, result: SetResult) -> Path:
@@ -255,41 +253,19 @@ def read_sets(folder: Path) -> dict[str, SetResult]:
     """Read the files of all sets in the folder of a model, by set.
 
     Raises:
-        ValueError: If one is none. The message names file and field.
+        ValueError: If one is none, or is not named after its set. The message names file and field.
     """
-    files = (path for path in sorted(folder.glob("*.json")) if path.name != META_NAME)
-    return {result.dataset: result for result in map(read_result, files)}
+    files = [path for path in sorted(folder.glob("*.json")) if path.name != META_NAME]
+    results = {path: read_result(path) for path in files}
+    for path, result in results.items():
+        if path.stem != result.dataset:
+            raise ValueError(
+                f"{path} is no SetResult: dataset: {path.stem!r} was expected, got {result.dataset!r}"
+            )
+    return {result.dataset: result for result in results.values()}
 
 
 def read_results(results: Path) -> Iterator[tuple[ModelMeta, dict[str, SetResult]]]:
     """Read all models under a folder, each with its results by set, sorted by folder."""
     for meta in sorted(results.glob(f"*/*/{META_NAME}")):
         yield read_meta(meta.parent), read_sets(meta.parent)
-
-
-def write_record(path: Path, record: Record) -> Path:
-    """Write a record, whole or not at all, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Renamed at the end: a reader, or a run that goes on after a kill, never sees half a file.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return path
-
-
-def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
-    """Read a record of a kind.
-
-    Raises:
-        ValueError: If the file is none. The message names file and field.
-    """
-    try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        place = ".".join(map(str, first["loc"])) or "whole file"
-        raise ValueError(f"{path} is no {kind.__name__}: {place}: {first['msg']}") from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 from unisim_metrics.models import load_model
 from unisim_metrics.models.protocol import PerceptualModel
 
-from .datasets import Split
+from .datasets import Protocol, Split
 from .embedding_cache import EmbeddingCache, default_folder, identify
 from .errors import BenchmarkError
 from .judging import demonstrate
@@ -46,6 +46,7 @@ def run(
     split: Split = "test",
     n: int | None = None,
     seed: int = 0,
+    protocol: Protocol = "paper",
     cache: bool | str | os.PathLike[str] = True,
     workers: int | None = None,
     batch_size: int | None = None,
@@ -70,6 +71,8 @@ def run(
         split: `"test"`, or `"train"` for the sets that UniSim trains on.
         n: Samples of each set; None for as many as in the paper. Retrieval takes all its queries.
         seed: Another seed gives other samples.
+        protocol: `"paper"`, or `"authors"` for the samples and images of the authors' code where it differs. The
+            signatures say so.
         cache: Whether embeddings are kept on disk for other runs and for resuming this one, or the folder for them.
         workers: Threads that read and prepare images ahead; 0 for none, None for as many as there are cores. The
             results do not depend on it.
@@ -77,7 +80,8 @@ def run(
             chosen by the device if None.
         max_lost: The share of a set's samples that may have no choice, in [0, 1], because an image could not be read
             or a model gave no answer. Beyond it the set has no figure.
-        overwrite: `"only-missing"` keeps a result of the same samples and signature; `"never"` keeps any, and refuses
+        overwrite: `"only-missing"` keeps a result of the same samples and signature, and refuses to replace one of
+            the paper's set by one of other samples; `"never"` keeps any, and refuses
             one that does not fit; `"always"` makes all anew; `"read-only"` reads what fits and makes none.
         demonstrations: Solved training samples that a generative model is shown before each question, 0 to 3 (paper,
             Figure 5).
@@ -95,7 +99,7 @@ def run(
     """
     _check(n, workers, batch_size, max_lost, overwrite, demonstrations, results)
     with join_processes() as processes:
-        plans, failures = processes.lead(lambda: _plan(datasets, Path(root), split, n, seed))
+        plans, failures = processes.lead(lambda: _plan(datasets, Path(root), split, n, seed, protocol))
         if isinstance(model, str | os.PathLike):
             loaded = load_model(model, device=device or default_device())
         else:
@@ -146,10 +150,15 @@ def _check(
 
 
 def _plan(
-    datasets: str | Path | Sequence[str | Path] | None, root: Path, split: Split, n: int | None, seed: int
+    datasets: str | Path | Sequence[str | Path] | None,
+    root: Path,
+    split: Split,
+    n: int | None,
+    seed: int,
+    protocol: Protocol,
 ) -> tuple[list[PlannedSet], dict[str, str]]:
     """Plan the sets, and say why some cannot be: of those that were named none may be so."""
-    chosen, absent = choose_datasets(datasets, root, split)
+    chosen, absent = choose_datasets(datasets, root, split, protocol)
     if absent:
         warnings.warn(f"Not in {root}, and left out: {', '.join(absent)}.", UserWarning, stacklevel=4)
     plans, failures = [], {}

@@ -22,6 +22,8 @@ from .bootstrap import estimate
 from .efficiency import count_parameters
 from .encoding import Encoder
 from .environment import describe_environment, peak_memory
+from .provenance import TITLES
+from .records import write_record
 from .results import (
     UNANSWERED,
     ModelMeta,
@@ -92,6 +94,9 @@ class SetRunner:
         Returns:
             The results of the others, by set, in order.
         """
+        if self.folder is not None:
+            # A name that no file can hold ends the run now rather than when figures are to be written.
+            _describe(self.model)
         found: dict[str, SetResult] = {}
         left: list[PlannedSet] = []
         for planned in plans:
@@ -153,12 +158,26 @@ class SetRunner:
                 raise
             return None
         if self._fits(result, planned):
-            return result
+            return self._located(result, planned, path)
         if self.overwrite == "never":
             raise ValueError(
                 f"{path} is of other samples, or was made in another way, and may not be overwritten ('never')"
             )
+        if self.overwrite == "only-missing" and result.provenance == "paper" != planned.provenance:
+            raise ValueError(
+                f"{path} is of the paper's set, whole, and would be replaced by {TITLES[planned.provenance]}:"
+                " name another folder of results, or let it be overwritten ('always')"
+            )
         return None
+
+    def _located(self, result: SetResult, planned: PlannedSet, path: Path) -> SetResult:
+        """Return a result that stays, with where its samples are from, which earlier versions did not write down."""
+        if result.provenance == planned.provenance:
+            return result
+        told = result.model_copy(update={"provenance": planned.provenance})
+        if self.overwrite == "only-missing":
+            write_record(path, told)
+        return told
 
     def _fits(self, result: SetResult, planned: PlannedSet) -> bool:
         """Whether a run would make this result anew."""
@@ -175,9 +194,11 @@ class SetRunner:
         return task_of(planned.dataset.task).methods if self.model.embeds else (None,)
 
     def _signature(self, planned: PlannedSet, method: Method | None) -> str:
-        return signature(
+        made_by = signature(
             self.asked[planned.dataset.id], cast("Task", planned.dataset.task), method or "naive"
         )
+        protocol = planned.dataset.protocol
+        return made_by if protocol == "paper" else f"{made_by}|protocol:{protocol}"
 
     def _result(self, planned: PlannedSet, answered: Answered, start: float) -> SetResult:
         lost = self._check_lost(planned, answered)
@@ -203,10 +224,12 @@ class SetRunner:
             seed=planned.seed,
             n=planned.n,
             samples_hash=planned.samples_hash,
+            provenance=planned.provenance,
             labels=labels,
             demonstrations=self.demonstrations,
             unreadable=tuple(sorted(planned.name(path) for path in answered.unreadable)),
             lost=lost,
+            truncated_texts=self._count_truncated(planned),
             outcomes=tuple(outcomes),
             environment=describe_environment(self.model.device),
             run=RunRecord(
@@ -218,6 +241,12 @@ class SetRunner:
                 processes=self.processes.count,
             ),
         )
+
+    def _count_truncated(self, planned: PlannedSet) -> int | None:
+        """Return how many of a set's texts do not fit into the model's context; None if the model cannot tell."""
+        if not hasattr(self.model, "count_truncated"):
+            return None
+        return int(self.model.count_truncated(planned.texts))
 
     def _check_lost(self, planned: PlannedSet, answered: Answered) -> int:
         """Return how many samples have no choice, or refuse the set."""

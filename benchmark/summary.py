@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Figure",
     "Level",
+    "Samples",
     "Summary",
     "average_sets",
     "choose_methods",
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 Level = Literal["set", "task", "group", "overall"]
+Samples = Literal["paper", "subset", "demo", "own", "unknown", "mixed"]
+"""Where the samples of a figure are from."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,17 @@ class Figure:
         value: The figure.
         resampled: The figures of resamples, shape `[resamples]`.
         n: How many samples, or queries, it is of.
+        samples: Where they are from; `"mixed"` for an average over several kinds.
     """
 
     value: float
     resampled: NDArray[np.float64]
     n: int
+    samples: Samples = "unknown"
 
     def __sub__(self, other: Figure) -> Figure:
         """Return the difference of two figures of the same samples."""
-        return Figure(self.value - other.value, self.resampled - other.resampled, self.n)
+        return Figure(self.value - other.value, self.resampled - other.resampled, self.n, self.samples)
 
     def estimate(self, confidence: float = 0.95) -> Estimate:
         """Return the figure with its percentile interval."""
@@ -84,7 +89,11 @@ class Figure:
         """Return the plain mean of figures that are each of samples of their own."""
         parts = list(figures)
         total = sum((part.resampled for part in parts[1:]), start=parts[0].resampled)
-        return cls(fmean(part.value for part in parts), total / len(parts), sum(part.n for part in parts))
+        kinds = {part.samples for part in parts}
+        samples: Samples = kinds.pop() if len(kinds) == 1 else "mixed"
+        return cls(
+            fmean(part.value for part in parts), total / len(parts), sum(part.n for part in parts), samples
+        )
 
 
 def summarize(
@@ -94,7 +103,7 @@ def summarize(
 
     A sample without a choice is left out. Quality and attributes are answered in the way, naive or CLIP-IQA, that is
     better on the task's average (paper, Appendix C). The interval of an average comes from resampling each of its
-    sets by itself.
+    sets by itself. The demo's samples are in no average with others.
 
     Args:
         results: The results of one model, by set.
@@ -106,7 +115,10 @@ def summarize(
     """
     methods = choose_methods(results)
     sets = {
-        name: resample_set(name, result.seed, [sample_values(result, methods)], resamples)[0]
+        name: replace(
+            resample_set(name, result.seed, [sample_values(result, methods)], resamples)[0],
+            samples=result.provenance or "unknown",
+        )
         for name, result in results.items()
     }
     estimates: dict[Level, dict[str, Estimate]] = {"set": {}, "task": {}, "group": {}, "overall": {}}
@@ -223,7 +235,8 @@ def average_sets(sets: Mapping[str, Figure]) -> dict[tuple[Level, str], Figure]:
     """Return the rows of a table: sets and their averages, by level and name.
 
     Each task stands behind its sets, in the paper's order, then come sets that the paper does not have, by name, the
-    groups, and `"all"` tasks. An average of which a part is missing is left out.
+    groups, and `"all"` tasks. An average of which a part is missing is left out, and so is one of the demo's samples
+    and of others.
 
     Args:
         sets: The figures of sets, by their ids.
@@ -243,7 +256,9 @@ def _add_mean(
     rows: dict[tuple[Level, str], Figure], row: tuple[Level, str], parts: Sequence[tuple[Level, str]]
 ) -> None:
     if all(part in rows for part in parts):
-        rows[row] = Figure.mean(rows[part] for part in parts)
+        kinds = {rows[part].samples for part in parts}
+        if kinds == {"demo"} or "demo" not in kinds:
+            rows[row] = Figure.mean(rows[part] for part in parts)
 
 
 def _task(result: SetResult) -> BenchmarkTask:

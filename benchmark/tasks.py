@@ -71,13 +71,13 @@ TASKS: tuple[BenchmarkTask, ...] = (
 
 
 def find_task(task: str) -> BenchmarkTask:
-    """Return the task of that id.
+    """Return the task of that id, or the one that the metrics know by that name (`quality` for `iqa`).
 
     Raises:
         ValueError: If there is none.
     """
     for candidate in TASKS:
-        if candidate.id == task:
+        if task == candidate.id or candidate.kinds == (task,):
             return candidate
     raise ValueError(
         f"Argument `task` must be one of {tuple(known.id for known in TASKS)}, but got {task!r}."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -14,9 +15,31 @@ from typing import IO
 
 from unisim_metrics.errors import UniSimError
 
-__all__ = ["ArchiveError", "archive_stem", "unpack"]
+__all__ = ["ArchiveError", "archive_stem", "leaves_root", "unpack"]
+
+# Photos hardly shrink in an archive, tables perhaps to a tenth: what grows much more is there to fill the disk.
+_MOST_GROWTH = 50
+_ALWAYS_ALLOWED = 1 << 30
+# What the smallest file takes on a disk.
+_LEAST_FILE = 4096
+_PIECE = 1 << 20
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+
+
+# An archive that is encrypted, or whose links run in a circle, raises a RuntimeError.
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    ValueError,
+)
 
 
 class ArchiveError(UniSimError, ValueError):
@@ -49,17 +72,19 @@ def unpack(
         How many files were written.
 
     Raises:
-        ArchiveError: If the archive is damaged, or a file would lie elsewhere. What came before it is there.
+        ArchiveError: If the archive is damaged, grows out of all proportion, or a file would lie elsewhere. What came
+            before it is there.
     """
     stem = archive_stem(archive.name)
     if stem is None:
         raise ArchiveError(f"{archive} is no archive of the kinds {', '.join(_SUFFIXES)}.")
     count = 0
+    left = max(_ALWAYS_ALLOWED, _MOST_GROWTH * archive.stat().st_size)
     try:
         for name, opened in _files(archive):
             parts = PurePosixPath(name).parts
             path = place(name if parts[0] == stem else f"{stem}/{name}")
-            if _leaves(name) or _leaves(path):
+            if leaves_root(name) or leaves_root(path):
                 raise ArchiveError(f"{archive} holds {name!r}, whose place is not inside the data root.")
             if any(part.startswith(".") or part == "__MACOSX" for part in parts):
                 continue
@@ -69,12 +94,24 @@ def unpack(
             target = root / path
             target.parent.mkdir(parents=True, exist_ok=True)
             with opened as source, open(target, "wb") as copy:
-                shutil.copyfileobj(source, copy)
+                left -= max(_LEAST_FILE, _copy(source, copy, left))
+            if left < 0:
+                raise ArchiveError(f"{archive} holds more than {_MOST_GROWTH} times its own size.")
             count += 1
-    # An archive that is encrypted raises a RuntimeError.
-    except (tarfile.TarError, BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except ArchiveError:
+        raise
+    except _DAMAGE as error:
         raise ArchiveError(f"{archive} is damaged: {error}.") from error
     return count
+
+
+def _copy(source: IO[bytes], copy: IO[bytes], most: int) -> int:
+    """Copy a file and return its size; not much more than `most` bytes are written."""
+    size = 0
+    while size <= most and (piece := source.read(_PIECE)):
+        copy.write(piece)
+        size += len(piece)
+    return size
 
 
 def _files(archive: Path) -> Iterator[tuple[str, AbstractContextManager[IO[bytes]]]]:
@@ -98,7 +135,8 @@ def _files(archive: Path) -> Iterator[tuple[str, AbstractContextManager[IO[bytes
             yield str(PurePosixPath(member.name)), opened
 
 
-def _leaves(path: str) -> bool:
+def leaves_root(path: str) -> bool:
+    """Whether a path that somebody else wrote may lead out of the folder that it is joined to."""
     parts = PurePosixPath(path).parts
     return (
         path.startswith("/")

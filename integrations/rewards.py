@@ -13,15 +13,15 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor
-from torchmetrics.wrappers.feature_share import NetworkCache
 
+from unisim_metrics.columns import as_lists
 from unisim_metrics.functional import compare, meetings, score_pairs, wins
 from unisim_metrics.functional.unisim import ModelLike, as_model
 from unisim_metrics.images import list_images
 from unisim_metrics.integrations.arrays import channels_first, channels_first_batch, device_of
 from unisim_metrics.models import PerceptualModel
-from unisim_metrics.prompts import Prompts, check_prompts
-from unisim_metrics.sharing import FeatureNetwork, SharedEmbedder
+from unisim_metrics.prompts import PromptsLike, check_prompts
+from unisim_metrics.sharing import EmbedOnce
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities
 
@@ -57,16 +57,19 @@ class UniSimRewardFunction(ABC):
         model_name_or_path: ModelLike,
         tasks: Task | Mapping[Task, float],
         method: Method,
-        prompts: Prompts | None,
+        prompts: PromptsLike,
         reference_key: str,
     ) -> None:
-        self.weights: dict[Task, float] = dict(tasks) if isinstance(tasks, Mapping) else {tasks: 1.0}
+        self.weights: dict[Task, float] = {}
+        for name, weight in (tasks if isinstance(tasks, Mapping) else {tasks: 1.0}).items():
+            task = check_task(name)
+            if task is None or task == "odd-one-out" or modalities(task)[0] != "image":
+                raise ValueError(f"Argument `tasks` must name tasks that score images, but got {name!r}.")
+            if task in self.weights:
+                raise ValueError(f"Argument `tasks` must name each task once, but got {task!r} by two names.")
+            self.weights[task] = weight
         if not self.weights:
             raise ValueError("Argument `tasks` must name at least one task, but it is empty.")
-        for task in self.weights:
-            check_task(task)
-            if task == "odd-one-out" or modalities(task)[0] != "image":
-                raise ValueError(f"Argument `tasks` must name tasks that score images, but got {task!r}.")
         self.method = check_method(method)
         self.prompts = check_prompts(prompts)
         self.reference_key = reference_key
@@ -87,6 +90,7 @@ class UniSimRewardFunction(ABC):
             ValueError: If lengths differ, an image has a wrong shape or range, or a reference is missing.
             TypeError: If something is neither image nor text.
         """
+        images, prompts = as_lists(images), as_lists(prompts)
         batch = Batch(channels_first_batch(images, "images"), prompts, metadata)
         count = len(list_images(batch.images, "images"))
         if isinstance(prompts, str) or len(prompts) != count:
@@ -141,7 +145,7 @@ class PointwiseReward(UniSimRewardFunction):
         model_name_or_path: What `load_model` takes: an encoder.
         tasks: A task, or the weights of several: `{"image-text": 1.0, "quality": 0.5}`.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reference_key: Under which key the metadata hold the reference image.
 
     Raises:
@@ -162,7 +166,7 @@ class PointwiseReward(UniSimRewardFunction):
         tasks: Task | Mapping[Task, float] = "image-text",
         *,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         reference_key: str = "reference",
     ) -> None:
         super().__init__(model_name_or_path, tasks, method, prompts, reference_key)
@@ -175,7 +179,7 @@ class PointwiseReward(UniSimRewardFunction):
 
     def score(self, batch: Batch) -> tuple[dict[Task, Tensor], dict[Task, Tensor]]:
         """Scores of each image against its own prompt or reference; they are the rewards."""
-        embedder = _embedding_once(self.model)
+        embedder = EmbedOnce(self.model)
         everyone = range(len(batch.prompts))
         scores = {
             task: score_pairs(
@@ -203,7 +207,7 @@ class GroupwiseReward(UniSimRewardFunction):
         tasks: A task, or the weights of several.
         kind: `"win-rate"` or `"score"`.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reference_key: Under which key the metadata hold the reference image; the first of a group counts.
         group_key: Under which key the metadata hold what tells the groups apart; by their prompts if None.
 
@@ -226,7 +230,7 @@ class GroupwiseReward(UniSimRewardFunction):
         *,
         kind: Kind = "win-rate",
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         reference_key: str = "reference",
         group_key: str | None = None,
     ) -> None:
@@ -247,7 +251,7 @@ class GroupwiseReward(UniSimRewardFunction):
             for group in groups
         ]
         firsts = [group[0] for group in groups]
-        embedder = _embedding_once(self.model)
+        embedder = EmbedOnce(self.model)
         order = torch.tensor([place for group in groups for place in group]).argsort()
         rewards: dict[Task, Tensor] = {}
         scores: dict[Task, Tensor] = {}
@@ -281,11 +285,6 @@ class GroupwiseReward(UniSimRewardFunction):
                     f"Argument `prompts` must be alike within a group, but group {key!r} has several."
                 )
         return list(groups.values())
-
-
-def _embedding_once(model: PerceptualModel) -> SharedEmbedder:
-    """An encoder that embeds the images of a batch once, however many tasks ask for them."""
-    return SharedEmbedder(NetworkCache(FeatureNetwork(model), max_size=8))
 
 
 def _embedding_error(model: PerceptualModel) -> Exception | None:

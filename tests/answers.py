@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unisim_metrics.benchmark.provenance import Provenance
 from unisim_metrics.benchmark.results import (
     UNANSWERED,
     Environment,
@@ -33,6 +34,7 @@ def answered(
     kind: str | None = None,
     seed: int = 0,
     samples_hash: str = HASH,
+    provenance: Provenance | None = "paper",
 ) -> SetResult:
     """A result by what each sample gives: 1 right, 0 wrong, NaN no choice; of queries `[n, 2]` average precisions."""
     by_method = dict(right) if isinstance(right, Mapping) else {None: right}
@@ -57,6 +59,7 @@ def answered(
         seed=seed,
         n=n,
         samples_hash=samples_hash,
+        provenance=provenance,
         labels=labels,
         outcomes=tuple(outcomes),
         environment=Environment(python="3", platform="p", device="cpu", packages={}),

@@ -170,8 +170,9 @@ def exact() -> EncoderModel:
 
 @pytest.fixture
 def fresh_text_warning(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the warning about long texts, which is given once a process, be given again in this test."""
+    """Let the warnings about texts, which are given once a process, be given again in this test."""
     from unisim_metrics.models import texts
 
     monkeypatch.setattr(texts, "_warned", False)
+    monkeypatch.setattr(texts, "_warned_of_characters", False)
     yield

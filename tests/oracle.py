@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from unisim_metrics.models import EncoderModel
 
 PROMPTS = {
-    "quality": ("A high quality photo.", "Good photo.", "Bad photo."),
+    "quality": ("A high-quality photo.", "Good photo.", "Bad photo."),
     "brightness": ("A bright photo.", "Bright photo.", "Dark photo."),
-    "colorfulness": ("A colorful photo.", "Colorful photo.", "Dull photo."),
+    "colorfulness": ("A very colorful photo.", "Colorful photo.", "Dull photo"),
     "contrast": ("A high contrast photo.", "High contrast photo.", "Low contrast photo."),
-    "sharpness": ("A sharp photo.", "Sharp photo.", "Blurry photo."),
+    "sharpness": ("A very sharp photo", "Sharp photo.", "Blurry photo."),
 }
 TEXTS = ["a photo of a dog", "red cat", "a dark image", "low quality", "a bright red dog", "cat image"]
 

@@ -12,6 +12,7 @@ import numpy as np
 from unisim_metrics.benchmark.bootstrap import estimate
 from unisim_metrics.benchmark.datasets import load_dataset
 from unisim_metrics.benchmark.paper import PAPER_TABLES
+from unisim_metrics.benchmark.provenance import Provenance
 from unisim_metrics.benchmark.results import (
     Environment,
     ModelMeta,
@@ -24,6 +25,7 @@ from unisim_metrics.benchmark.results import (
 )
 from unisim_metrics.benchmark.tasks import TASKS
 
+OTHERS: tuple[Provenance | None, ...] = ("subset", "demo", "own", None)
 SETS = tuple(name for task in TASKS for name in task.datasets)
 METHODS: dict[str, tuple[Any, ...]] = {name: task.methods for task in TASKS for name in task.datasets}
 
@@ -44,6 +46,8 @@ def make_result(
     *,
     n: int = 400,
     demonstrations: int = 0,
+    provenance: Provenance | None = "paper",
+    truncated_texts: int | None = None,
     generator: np.random.Generator,
     exact: bool = False,
 ) -> SetResult:
@@ -73,6 +77,8 @@ def make_result(
         task=kind,
         n=70 if labels is None else n,
         samples_hash="0" * 64,
+        provenance=provenance,
+        truncated_texts=truncated_texts,
         labels=labels,
         demonstrations=demonstrations,
         outcomes=tuple(outcomes),
@@ -93,6 +99,7 @@ def write_model(
     demonstrations: int = 0,
     seed: int = 0,
     exact: bool = False,
+    **fields: Any,
 ) -> Path:
     """Write the files of a model and return their folder."""
     generator = np.random.default_rng(seed)
@@ -108,7 +115,7 @@ def write_model(
     write_meta(folder, meta)
     for dataset, share in shares.items():
         result = make_result(
-            dataset, share, n=n, demonstrations=demonstrations, generator=generator, exact=exact
+            dataset, share, n=n, demonstrations=demonstrations, generator=generator, exact=exact, **fields
         )
         write_result(folder, result)
     return folder

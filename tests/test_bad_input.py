@@ -115,10 +115,10 @@ BAD_PAIRS: list[Any] = [
         "must have 1, 3 or 4 channels, but got shape",
     ),
     (
-        "an array",
-        ([np.zeros((8, 8, 3), np.uint8)], None),
-        TypeError,
-        "`preds` must hold images .* but got numpy.ndarray",
+        "an array, channels first",
+        ([np.zeros((3, 8, 8), np.uint8)], None),
+        ValueError,
+        r"the channels of an array come last: `\.transpose\(1, 2, 0\)`",
     ),
     (
         "None among images",
@@ -149,7 +149,7 @@ BAD_GROUPS: list[Any] = [
         "no groups",
         (IMAGES, None, None),
         ValueError,
-        r"`candidates` must be a tensor \[B, N, C, H, W\] or a sequence",
+        r"`candidates` must be a tensor \[B, N, C, H, W\], an array \[B, N, H, W, C\] or a sequence",
     ),
     (
         "a flat list",

@@ -73,7 +73,7 @@ def test_a_set_without_a_figure_ends_with_status_1(tmp_path: Path, tiny_clip_dir
     ("arguments", "status", "message"),
     [
         (("-d", "night"), 2, "Did you mean 'nights'"),
-        (("-t", "iq"), 2, "Argument `task` must be one of"),
+        (("--task", "iq"), 2, "Argument `task` must be one of"),
         (("-d", "bapps"), 1, "Dataset 'bapps' is missing"),
         (("-d", "nights", "--split", "other"), 2, "Argument `split` must be one of"),
         (("-d", "nights", "--demonstrations", 1), 2, "which has no `with_demonstrations`"),

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from unisim_metrics.benchmark import list_datasets, load_dataset
-from unisim_metrics.benchmark.demo import photos
+from unisim_metrics.benchmark.demo import photos, write_demo
 from unisim_metrics.benchmark.demo.distortions import DISTORTIONS, LEVELS, brighten, distort
 from unisim_metrics.benchmark.demo.image_sets import write_nights
 from unisim_metrics.benchmark.demo.odd_sets import write_cifar, write_revisitop
@@ -95,6 +95,19 @@ def test_the_command_runs_all_sets(demo: tuple[Path, str]) -> None:
     table = re.sub(r"\s+", " ", printed)
     for title in ("Img-2AFC", "IT-2AFC", "Text-2AFC", "IQA", "PAA", "OOO", "IR"):
         assert f"{title} mean" in table
+
+
+def test_some_sets_alone(root: Path, tmp_path: Path) -> None:
+    made = write_demo(tmp_path, datasets=["cd-coco", "hq-edit-images"])
+    present = [
+        name for name in list_datasets() if load_dataset(name, made).status(images=True).state == "present"
+    ]
+    # Those that share their files come together.
+    assert present == ["hq-edit-images", "cd-coco", "hq-edit-captions"]
+    again = digests(made)
+    assert again == {name: digest for name, digest in digests(root).items() if name in again}
+    with pytest.raises(ValueError, match=r"`datasets` must hold some of .*, but got \['cd'\]"):
+        write_demo(tmp_path, datasets=["cd"])
 
 
 def digests(root: Path) -> dict[str, str]:

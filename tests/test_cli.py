@@ -17,7 +17,9 @@ from PIL import Image
 from unisim_metrics import UniSimRanking, UniSimScore, load_model
 from unisim_metrics.cli import app
 from unisim_metrics.cli.files import FileModel
-from unisim_metrics.cli.inputs import Pair, find_images, match_generators, read_pairs, read_prompts
+from unisim_metrics.cli.generators import match_generators, read_prompts
+from unisim_metrics.cli.image_files import find_images
+from unisim_metrics.cli.pairs import Pair, read_pairs
 from unisim_metrics.tasks import METHODS, TASKS
 from unisim_metrics.version import __version__
 
@@ -263,10 +265,10 @@ def test_rank_generators(unisim, generators, tiny_clip_dir, tmp_path):
     rows = {row["generator"]: row for row in result["results"]}
     for index, name in enumerate(("model-a", "model-b")):
         other = ("model-b", "model-a")[index]
-        assert rows[name]["win rate"] == pytest.approx(values["win_rate"][index].item())
-        assert rows[name]["mean rank"] == pytest.approx(values["mean_rank"][index].item())
-        assert rows[name][f"beats {other}"] == pytest.approx(values["win_matrix"][index, 1 - index].item())
-        assert rows[name][f"beats {name}"] is None
+        assert rows[name]["win_rate"] == pytest.approx(values["win_rate"][index].item())
+        assert rows[name]["mean_rank"] == pytest.approx(values["mean_rank"][index].item())
+        assert rows[name]["beats"][other] == pytest.approx(values["win_matrix"][index, 1 - index].item())
+        assert rows[name]["beats"][name] is None
     assert figure.stat().st_size > 0
 
 
@@ -278,7 +280,7 @@ def test_rank_generators_leaves_out_a_prompt(unisim, generators, tiny_clip_dir, 
     assert run.status == 1
     assert "10.png" in run.err
     result = json.loads(run.out)
-    assert (result["prompts"], result["left out"]) == (1, 1)
+    assert (result["prompts"], result["left_out"]) == (1, 1)
 
 
 def test_models_lists_the_registry(unisim):
@@ -303,7 +305,7 @@ def test_convert_writes_a_directory_that_scores_the_same(unisim, photos, tiny_cl
         (["score", "{photos}", "--method", "best"], "Argument `method` must be one of"),
         (["score", "{photos}", "--text", "a", "--reference", "b.png"], "--text and --reference"),
         (["score", "{photos}", "--json", "--csv"], "--json and --csv"),
-        (["score", "{photos}", "--output", "x.txt"], "Option --output must name a .json or .csv file"),
+        (["score", "{photos}", "--output", "x.txt"], "Option --output must name a .json, .csv or .md file"),
         (["score", "{photos}", "--save-figure", "nowhere/x.png"], "a folder that exists"),
         (["score", "{photos}", "--save-figure", "x.doc"], "--save-figure must name a .png"),
         (["score", "{photos}", "--device", "abacus"], "--device must name a device"),
@@ -312,24 +314,40 @@ def test_convert_writes_a_directory_that_scores_the_same(unisim, photos, tiny_cl
         (["score", "{photos}/*.gif"], "No image matches"),
         (["score", "{photos}/empty"], "holds no image file"),
         (["score", "{photos}/bad.csv"], "the columns must be"),
-        (["score", "{photos}/hole.csv"], "row 2 has no 'text'"),
+        (["score", "{photos}/hole.csv"], "row 2 (line 3) has no 'text'"),
         (["score", "{photos}/bad.jsonl"], "line 1 is not JSON"),
-        (["rank", "{photos}/p1.png"], "At least two candidates must be given"),
+        (["score", "{photos}", "--csv", "--format", "json"], "--format json and --csv"),
+        (["score", "{photos}", "--text", ""], "Option --text must hold a text, but it is blank"),
+        (["score", "{photos}", "--output", "{photos}"], "must name a .json, .csv or .md file"),
+        (["score", "{photos}", "--json", "--output", "{photos}"], "is a folder"),
+        (
+            ["score", "{photos}/notes.txt"],
+            "is no image, and a table of pairs must be a .csv, .jsonl, .tsv file",
+        ),
+        (["rank", "{photos}", "-t", " "], "Option --text must hold a text"),
+        (["rank", "-r", "{photos}/p1.png", "--caption", ""], "Option --caption must hold a text"),
         (["rank"], "Candidates must be given"),
+        (["rank", "{photos}/bad.csv"], "bad.csv is a table, where images are expected"),
         (["rank", "{photos}", "--caption", "a"], "--caption must come with --reference"),
         (["rank", "{photos}", "--prompts", "{photos}/notes.txt"], "at least two folders"),
         (
-            ["rank", "{photos}", "{photos}", "--prompts", "{photos}/notes.txt"],
+            ["rank", "{photos}", "{photos}/../photos", "--prompts", "{photos}/notes.txt"],
+            "the folders must differ",
+        ),
+        (
+            ["rank", "{photos}", "{photos}/single", "--prompts", "{photos}/notes.txt"],
             "must hold one image a prompt, 1",
         ),
         (
-            ["rank", "{photos}", "{photos}", "--prompts", "{photos}/named.csv"],
+            ["rank", "{photos}", "{photos}/single", "--prompts", "{photos}/named.csv"],
             "no image for 1 prompts, 'zebra' first",
         ),
     ],
 )
 def test_wrong_usage_ends_with_2(unisim, photos, arguments, message):
     (photos / "empty").mkdir()
+    (photos / "single").mkdir()
+    (photos / "single" / "p1.png").write_bytes((photos / "p1.png").read_bytes())
     (photos / "bad.csv").write_text("file,prompt\np1.png,a cat\n")
     (photos / "hole.csv").write_text("image,text\np1.png,a cat\np2.jpg,\n")
     (photos / "bad.jsonl").write_text("image: p1.png")

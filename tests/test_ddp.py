@@ -60,6 +60,7 @@ def run(rank: int, port: int, threads: int, directory: str, output: str) -> None
             for batch in mine:
                 metric.update(*batch)
             results[f"{split}/{kind}"] = metric.compute()
+            results[f"{split}/{kind}/signature"] = metric.signature
             # Computing together must leave each process its own part, to go on with.
             alone = build(model)
             alone.sync_on_compute = alone._to_sync = metric._to_sync = False
@@ -69,8 +70,31 @@ def run(rank: int, port: int, threads: int, directory: str, output: str) -> None
             results[f"{split}/{kind}/own"] = same(metric.compute(), alone.compute())
     together = UniSimScore(model, dist_sync_on_step=True)
     results["step"] = [together(*batch) for batch in batches("mean")[rank::2]]
+    results["disagreement"] = disagree(rank, model)
     torch.save(results, f"{output}/{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+def disagree(rank: int, model: Any) -> dict[str, Any]:
+    """What a process hears when the other one scored something else, and what it computes by itself then."""
+    images = pixels(2, size=32)
+    metrics = {
+        "task": (UniSimScore(model), (images, TEXTS[:2] if rank else None)),
+        "method": (UniSimScore(model, method="clip-iqa" if rank else "naive"), (images,)),
+        "ranking": (UniSimRanking(model), (images[None], TEXTS[:1] if rank else None)),
+    }
+    told: dict[str, Any] = {}
+    for name, (metric, batch) in metrics.items():
+        metric.update(*batch)
+        try:
+            metric.compute()
+        except ValueError as error:
+            told[name] = str(error)
+        metric._to_sync = False
+        own = metric.compute()
+        told[f"{name}/own"] = own["win_rate"] if isinstance(own, dict) else own
+        told[f"{name}/signature"] = metric.signature
+    return told
 
 
 def same(first: Any, second: Any) -> bool:
@@ -110,6 +134,23 @@ def test_two_processes_give_the_result_of_one(processes: Any, model: Any, split:
     for results in processes:
         assert same(results[f"{split}/{kind}"], metric.compute())
         assert results[f"{split}/{kind}/own"]
+        # A process without data signs what it computed, which others scored.
+        assert results[f"{split}/{kind}/signature"] == metric.signature
+
+
+def test_processes_that_scored_different_things_are_told_so_and_keep_their_own(
+    processes: Any, model: Any
+) -> None:
+    images = pixels(2, size=32)
+    for rank, results in enumerate(processes):
+        told = results["disagreement"]
+        for name in ("task", "ranking"):
+            assert "processes or metrics scored 'image-text' and 'quality'" in told[name]
+        assert "had several models, tasks, methods or prompts" in told["method"]
+        expected = UniSimScore(model)
+        expected.update(images, TEXTS[:2] if rank else None)
+        assert same(told["task/own"], expected.compute())
+        assert told["task/signature"] == expected.signature
 
 
 def test_values_of_single_steps_are_shared_on_request(processes: Any, model: Any) -> None:

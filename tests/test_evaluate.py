@@ -26,6 +26,7 @@ from PIL import Image
 from torchmetrics.wrappers import FeatureShare
 
 from unisim_metrics import Prompts, UniSimRanking, UniSimScore, evaluate_path, load_model
+from unisim_metrics.integrations.evaluate.files import NamedFiles
 from unisim_metrics.integrations.evaluate.inputs import Restorer, store_items
 from unisim_metrics.tasks import ATTRIBUTES, METHODS
 
@@ -148,7 +149,7 @@ def test_edits_of_an_opened_image_count_and_its_orientation_too(module, crops, t
 @settings(deadline=None, max_examples=30)
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12).map(lambda s: (*s, 3))))
 def test_storing_an_image_loses_nothing(array):
-    (stored,) = store_items([array], "image", "predictions")
+    (stored,) = store_items([array], "image", "predictions", NamedFiles())
     assert (np.asarray(Restorer()(stored)) == array).all()
 
 
@@ -389,7 +390,7 @@ WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("ranking", {"predictions": [[IMAGE]]}, ValueError, "at least two candidates a group, but group 0 has 1"),
     ("ranking", {"predictions": [IMAGE]}, ValueError, r"predictions\[0\]` must be a list"),
     ("ranking", {"predictions": [[IMAGE, "a"]]}, ValueError, "only images or only texts"),
-    ("ranking", {"predictions": [["a", "b"]]}, ValueError, "but got texts and no references"),
+    ("ranking", {"predictions": [["a", "b"]]}, ValueError, "but got texts alone"),
     ("ranking", {"predictions": [["a", "b"]], "references": ["a"]}, ValueError, "but got texts and texts"),
     ("ranking", {"predictions": [[IMAGE] * 2], "choices": [2]}, ValueError, "`choices` must be indices"),
     ("ranking", {"predictions": [[IMAGE] * 2], "choices": [0.5]}, TypeError, "`choices` must hold integers"),
@@ -438,6 +439,68 @@ def test_failed_scoring_leaves_nothing_behind(module, crops, tiny_model, tmp_pat
         unisim.compute(model=tiny_model)
     assert not list((tmp_path / "cache").rglob("*.arrow"))
     assert unisim.compute(predictions=crops[:1], model=tiny_model)["scores"]
+
+
+def test_a_file_written_anew_is_told_when_it_is_added_again(module, crops, tiny_model, tmp_path):
+    file = tmp_path / "same.png"
+    unisim = module("quality")
+    crops[0].save(file)
+    unisim.add(prediction=file)
+    unisim.add(prediction=str(file))  # the same content, once more
+    crops[1].save(file)
+    with pytest.raises(OSError, match=r"`predictions\[0\]` names '.*same\.png', which was written anew"):
+        unisim.add(prediction=file)
+    crops[0].save(file)
+    assert unisim.compute(model=tiny_model) == expected("quality", [file, file], model=tiny_model)
+    crops[1].save(file)  # the next run has nothing to do with the first
+    assert unisim.compute(predictions=[file], model=tiny_model) == expected(
+        "quality", [file], model=tiny_model
+    )
+
+
+@pytest.mark.parametrize("config", ["quality", "ranking"])
+def test_a_file_written_anew_is_told_when_it_is_scored(module, crops, tiny_model, tmp_path, config):
+    file = tmp_path / "same.png"
+    crops[0].save(file)
+    unisim = module(config)
+    unisim.add(prediction=file if config == "quality" else [file, crops[2]])
+    crops[1].save(file)
+    with pytest.raises(OSError, match=r"Image file '.*same\.png', which was written anew since it was added"):
+        unisim.compute(model=tiny_model)
+    assert unisim.compute(predictions=[crops[:2]] if config == "ranking" else crops[:1], model=tiny_model)
+
+
+def test_a_str_is_a_path_where_the_task_wants_an_image(module, crops, tiny_model, tmp_path):
+    files = [tmp_path / f"{index}.png" for index in range(4)]
+    for crop, file in zip(crops, files, strict=False):
+        crop.save(file)
+    groups, names = (
+        [files[:2], files[2:]],
+        [[str(file) for file in group] for group in (files[:2], files[2:])],
+    )
+    for task, references, named in [
+        ("image-text", ["a fox", "a dog"], ["a fox", "a dog"]),
+        ("image-image", files[:2], [str(file) for file in files[:2]]),
+        ("sharpness", None, None),
+    ]:
+        settings = {"task": task, "model": tiny_model}
+        wanted = module("ranking").compute(predictions=groups, references=references, **settings)
+        assert module("ranking").compute(predictions=names, references=named, **settings) == wanted
+    with pytest.raises(
+        ValueError, match=r"but got texts and texts\. Image files are named by `pathlib.Path`"
+    ):
+        module("ranking").compute(predictions=names, references=["a fox", "a dog"], model=tiny_model)
+
+
+def test_the_model_has_the_name_that_it_has_everywhere(module, crops, tiny_model, tiny_clip_dir):
+    wanted = expected("quality", crops[:2], model=tiny_model)
+    for model in (tiny_model, tiny_clip_dir, str(tiny_clip_dir)):
+        assert module("quality").compute(predictions=crops[:2], model_name_or_path=model) == wanted
+    with pytest.raises(
+        ValueError, match="`model_name_or_path` and `model` are one and must not be given together"
+    ):
+        module("quality").compute(predictions=crops[:2], model_name_or_path=tiny_model, model=tiny_model)
+    assert module("iqa").compute(predictions=crops[:2], model=tiny_model) == wanted
 
 
 # What comes with the module.

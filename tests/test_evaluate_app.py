@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from PIL import Image
 from unisim_metrics import UniSimScore, evaluate_path
 from unisim_metrics.cli.demo import read_photos
 
-pytest.importorskip("gradio")
+gradio = pytest.importorskip("gradio")
 gradio_client = pytest.importorskip("gradio_client")
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket")
@@ -42,8 +43,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     environment = {
         **os.environ,
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "HF_HOME": str(folder),
         "HF_EVALUATE_OFFLINE": "1",
@@ -51,7 +50,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = folder / "log"
     with open(log, "w", encoding="utf-8") as out:
         process = subprocess.Popen(
-            [sys.executable, str(Path(evaluate_path()) / "app.py")],
+            [sys.executable, "-m", "unisim_metrics", "app", "--port", str(port)],
             cwd=folder,
             env=environment,
             stdout=out,
@@ -124,8 +123,8 @@ def test_one_picture_is_judged_by_its_attributes(judge, pictures):
     _, table, signature = judge(pictures[:1], QUALITY_MODE)
     assert table["headers"][2:] == ["quality", "brightness", "colorfulness", "contrast", "sharpness"]
     (row,) = table["data"]
-    assert row[2] == pytest.approx(expected(pictures[:1], "quality"), abs=2e-4)
-    assert row[6] == pytest.approx(expected(pictures[:1], "sharpness"), abs=2e-4)
+    assert row[2:3] == pytest.approx(expected(pictures[:1], "quality"), abs=2e-4)
+    assert row[6:7] == pytest.approx(expected(pictures[:1], "sharpness"), abs=2e-4)
     assert "|task:quality/naive|" in signature
 
 
@@ -178,3 +177,39 @@ def test_a_person_uploads_writes_and_sees(app, pictures, tmp_path):
         assert len(picture.convert("RGB").getcolors(2**24)) > 5000
     if "UNISIM_SCREENSHOT" in os.environ:
         shutil.copyfile(tmp_path / "app.png", os.environ["UNISIM_SCREENSHOT"])
+
+
+HOSTILE = "<img src=x onerror=hacked=1><b>red</b> </script><script>hacked=1</script> [x](javascript:hacked=1)"
+
+
+def test_errors_are_text(tmp_path):
+    """Gradio shows the message of an error as HTML."""
+    path = tmp_path / "<img src=x onerror=hacked=1>.png"
+    path.write_bytes(b"no image")
+    judge = runpy.run_path(str(Path(evaluate_path()) / "app.py"), run_name="app")["judge"]
+    with pytest.raises(gradio.Error, match="&lt;img src=x") as caught:
+        judge([(str(path), None)], QUALITY_MODE, "", None)
+    assert "<img" not in caught.value.message
+
+
+@pytest.mark.skipif(find_browser() is None, reason="there is no Chromium on this machine")
+def test_prompts_are_text(app, pictures, tmp_path):
+    browser = find_browser()
+    assert browser is not None
+    with open_page(browser, tmp_path / "profile") as page:
+        page.open(app, 1280, 780)
+        page.wait_for("document.querySelector('#rank') !== null")
+        page.evaluate("window.hacked = 0")
+        page.choose_files("input[type=file]", pictures[:2])
+        page.wait_for("document.querySelectorAll('#pictures img').length == 2")
+        page.type("#prompts textarea", HOSTILE)
+        page.click("#rank")
+        page.wait_for("document.querySelector('#signature textarea').value.includes('|task:image-text|')")
+        page.wait_for("document.querySelector('#scores').innerText.includes('onerror')")
+        assert page.evaluate("window.hacked") == 0
+        assert (
+            page.evaluate(
+                "document.querySelectorAll('img[src=x], #scores b, #scores a, #scores script').length"
+            )
+            == 0
+        )

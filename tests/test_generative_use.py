@@ -309,9 +309,11 @@ class TestCommandLine:
 
 
 def test_evaluate_ranks(model: GenerativeModel, directory: Path, files: list[Path]) -> None:
+    from unisim_metrics.integrations.evaluate.files import NamedFiles
+    from unisim_metrics.integrations.evaluate.inputs import store_items
     from unisim_metrics.integrations.evaluate.scoring import Scorer
 
-    stored = [{"path": str(path), "bytes": None} for path in files]
+    stored = store_items(files, "image", "predictions", NamedFiles())
     result = Scorer("ranking", model=str(directory), device="cpu")(
         [stored[:2], stored[2:5]], ["a cat", "a dog"], [0, None]
     )

@@ -279,7 +279,7 @@ class TestPublishedName:
         for part in (
             f"no converted copy at {cache / 'unisim-ll-n-0.5b'}",
             "HF_HUB_OFFLINE is set",
-            "gdown 1jvvjmn0AFyyGHXXqi4m5NcUATzKRz5Ug -O unisim-ll-n-0.5b.zip",
+            "gdown 1wUPBJ9-DqtmrlRDjfunckQlzf3PCMYIL -O unisim-ll-n-0.5b.zip",
             f"unisim convert unisim-ll-n-0.5b.zip {cache / 'unisim-ll-n-0.5b'}",
         ):
             assert part in str(caught.value)

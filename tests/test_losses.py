@@ -179,5 +179,5 @@ def test_the_loss_refuses_unknown_settings(tiny_model: Any) -> None:
         ValueError, match=r"`reduction` must be one of \('mean', 'sum', 'none'\), but got 'max'"
     ):
         UniSimLoss(tiny_model, reduction="max")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"`task` must be one of .* but got 'iqa'"):
-        UniSimLoss(tiny_model, task="iqa")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"`task` must be one of .* but got 'beauty'"):
+        UniSimLoss(tiny_model, task="beauty")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import torch
 from oracle import TEXTS, PlainClip, one_by_one, photos, pixels, tensor_of
 from PIL import Image
 
-from unisim_metrics import Prompts, UniSimRanking, UniSimScore, base
+from unisim_metrics import Prompts, UniSimRanking, UniSimScore, backbone, base
 from unisim_metrics.functional import unisim_score
 
 ATTRIBUTES = ["quality", "brightness", "colorfulness", "contrast", "sharpness"]
@@ -144,12 +144,12 @@ def test_scores_that_are_not_finite_are_an_error_not_a_mean(exact: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"task": "iqa"}, ValueError, r"`task` must be one of .* or None, but got 'iqa'"),
+        ({"task": "beauty"}, ValueError, r"`task` must be one of .* or None, but got 'beauty'"),
         ({"method": "clip"}, ValueError, r"`method` must be one of \('naive', 'clip-iqa'\), but got 'clip'"),
         (
             {"prompts": "nice"},
-            TypeError,
-            r"`prompts` must be a `unisim_metrics.Prompts` or None, but got 'nice'",
+            ValueError,
+            r"`prompts` must be a `unisim_metrics.Prompts`, one of \('authors', 'paper'\), or None, but got 'nice'",
         ),
     ],
 )
@@ -191,7 +191,7 @@ def test_the_kinds_of_images_may_be_mixed(exact: Any, tmp_path: Path) -> None:
 def test_the_bundled_model_says_once_that_it_is_small(
     tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "load_model", lambda name: tiny_model)
+    monkeypatch.setattr(backbone, "load_model", lambda name: tiny_model)
     base._warn_bundled.cache_clear()
     with pytest.warns(UserWarning, match=r"`unisim-mini` is small.*`unisim-vit-l-14`"):
         UniSimScore()

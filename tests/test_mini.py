@@ -399,7 +399,7 @@ def test_ablations_train_each_row_once_and_mark_what_differs(
         ("without quality", 2),
     ]
     export(tmp_path / "run" / "align", tmp_path / "base")
-    before = evaluate.evaluate(load_model(tmp_path / "base"), root, share=chosen.share)
+    before = evaluate.evaluate(load_model(tmp_path / "base"), root, share=chosen.share, wording="paper")
     assert figures[ablations.BASE][0] == before
     (tmp_path / "out" / "everything" / "4.json").unlink()
     assert measure() == figures

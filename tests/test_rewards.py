@@ -278,3 +278,24 @@ class TestWrongUse:
             ValueError, match=r"`kind` must be one of \('win-rate', 'score'\), but got 'rank'"
         ):
             GroupwiseReward(tiny_model, kind="rank")  # type: ignore[arg-type]
+
+
+def test_columns_of_tables_are_as_good_as_lists(tiny_model: Any) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {"prompt": TEXTS[:3], "image": photos(3)}, index=[2, 0, 1]
+    )  # labels are no positions
+    expected, _ = PointwiseReward(tiny_model)(photos(3), TEXTS[:3])
+    for prompts in (table["prompt"], table["prompt"].to_numpy(), np.array(TEXTS[:3])):
+        rewards, _ = PointwiseReward(tiny_model)(table["image"], prompts)
+        torch.testing.assert_close(rewards, expected)
+
+
+def test_quality_by_its_other_name(tiny_model: Any) -> None:
+    other: Any = "iqa"
+    rewards, info = PointwiseReward(tiny_model, other)(photos(2), TEXTS[:2])
+    torch.testing.assert_close(rewards, PointwiseReward(tiny_model, "quality")(photos(2), TEXTS[:2])[0])
+    assert set(info["scores"]) == {"quality"}
+    with pytest.raises(ValueError, match="must name each task once, but got 'quality' by two names"):
+        PointwiseReward(tiny_model, {"quality": 1.0, other: 1.0})

@@ -379,8 +379,8 @@ def test_nothing_is_loaded_where_the_request_is_wrong(root: Path, tmp_path: Path
         run(nowhere, ["nights", "bapps"], root)
     with pytest.raises(FileNotFoundError, match="None of the benchmark's sets is in"):
         run(nowhere, None, tmp_path)
-    with pytest.raises(ValueError, match="Argument `n` must be at most"):
-        run(nowhere, ["nights"], root, n=10_000)
+    with pytest.raises(ValueError, match="Argument `n` must be at least 1, or None, but got 0"):
+        run(nowhere, ["nights"], root, n=0)
     with pytest.raises(ValueError, match="must name sets with an id of their own, but 'nights'"):
         run(nowhere, ["nights", "nights"], root)
     for name, value in (
@@ -420,6 +420,44 @@ def test_all_sets_that_are_there_are_run_and_the_others_told(root: Path, exact: 
 def test_training_splits(root: Path, exact: EncoderModel) -> None:
     found = run(exact, ["hpdv2", "nights"], root, split="train", cache=False, n=8)
     assert {(result.split, result.n) for result in found.values()} == {("train", 8)}
+
+
+def test_texts_that_were_cut_are_counted(tmp_path: Path, tiny_clip_dir: Path) -> None:
+    model = load_model(tiny_clip_dir)
+    assert isinstance(model, EncoderModel)
+    for index, photo in enumerate(photos(3)):
+        photo.save(tmp_path / f"{index}.png")
+    images = tuple(tmp_path / f"{index}.png" for index in range(3))
+    long, other = "dog " * 100, "cat " * 100
+    samples = [Sample(text, images, 0) for text in (long, "a dog", long, other)]
+    with pytest.warns(UserWarning, match=r"cut|truncated|longer"):
+        found = run(
+            model,
+            [
+                own_set(tmp_path, "image-text", samples),
+                own_set(tmp_path, "image-image", [Sample(images[0], images, 0)]),
+            ],
+            tmp_path,
+            results=tmp_path / "results",
+            cache=False,
+        )
+    assert found["own-image-text"].truncated_texts == 2, "each text once"
+    assert found["own-image-image"].truncated_texts == 0
+    [(_, read)] = read_results(tmp_path / "results")
+    assert read["own-image-text"].truncated_texts == 2
+
+
+def test_a_model_that_cannot_tell_what_it_cuts_says_nothing(root: Path, exact: EncoderModel) -> None:
+    class Silent:
+        """A model of somebody else's, without `count_truncated`."""
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "count_truncated":
+                raise AttributeError(name)
+            return getattr(exact, name)
+
+    runner_model: Any = Silent()
+    assert run(runner_model, "nights", root, n=2, cache=False)["nights"].truncated_texts is None
 
 
 def test_a_text_that_the_model_refuses_costs_its_set_only(tmp_path: Path, tiny_clip_dir: Path) -> None:

@@ -460,7 +460,9 @@ class TestWrongUse:
         )
         pipe = DDPMPipeline(unet.eval(), scheduler("DDPMScheduler"))
         pipe.set_progress_bar_config(disable=True)
-        result = best_of_n(pipe, n=2, task="quality", model_name_or_path=tiny_model, num_inference_steps=2)
+        settings: dict[str, Any] = {"model_name_or_path": tiny_model, "num_inference_steps": 2}
+        result = best_of_n(pipe, n=2, task="quality", **settings)
+        assert best_of_n(pipe, n=2, task="iqa", **settings).signature == result.signature
         again = pipe(generator=seeded(result.seeds[1]), num_inference_steps=2).images[0]
         assert result.images[1].tobytes() == again.tobytes()
         with pytest.raises(ValueError, match="`pipe` must be a pipeline that takes `num_images_per_prompt`"):

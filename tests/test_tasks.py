@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,17 @@ import torch
 from PIL import Image
 
 from unisim_metrics import Prompts
-from unisim_metrics.prompts import DEFAULT_PROMPTS, check_prompts, prompts_tag, resolve_prompts
-from unisim_metrics.tasks import ATTRIBUTES, TASKS, check_method, check_task, modalities, resolve_task
+from unisim_metrics.prompts import DEFAULT_PROMPTS, PAPER_PROMPTS, check_prompts, prompts_tag, resolve_prompts
+from unisim_metrics.tasks import (
+    ATTRIBUTES,
+    TASKS,
+    Attribute,
+    Method,
+    check_method,
+    check_task,
+    modalities,
+    resolve_task,
+)
 
 PICTURE = Image.new("RGB", (4, 4))
 PIXELS = torch.zeros(3, 4, 4)
@@ -98,7 +108,7 @@ def test_inputs_that_fit_no_task_are_a_value_error(task: Any, preds: Any, target
         resolve_task(task, preds, target)
 
 
-@pytest.mark.parametrize(("thing", "name"), [(3.5, "builtins.float"), (np.zeros((4, 4, 3)), "numpy.ndarray")])
+@pytest.mark.parametrize(("thing", "name"), [(3.5, "builtins.float"), (np.array([b"a"]), "numpy.ndarray")])
 def test_what_is_neither_image_nor_text_is_a_type_error(thing: Any, name: str) -> None:
     with pytest.raises(TypeError, match=rf"`preds` must hold images .* or texts \(str\), but got {name}"):
         resolve_task(None, [thing], None)
@@ -108,9 +118,9 @@ def test_what_is_neither_image_nor_text_is_a_type_error(thing: Any, name: str) -
 
 def test_unknown_names_are_refused_with_the_list_of_known_ones() -> None:
     with pytest.raises(
-        ValueError, match=r"`task` must be one of \('image-image', .*\) or None, but got 'iqa'"
+        ValueError, match=r"`task` must be one of \('image-image', .*\) or None, but got 'beauty'"
     ):
-        check_task("iqa")
+        check_task("beauty")
     with pytest.raises(ValueError, match=r"`method` must be one of \('naive', 'clip-iqa'\), but got 'clip'"):
         check_method("clip")
     assert [check_task(task) for task in (*TASKS, None)] == [*TASKS, None]
@@ -125,17 +135,41 @@ def test_every_task_has_its_modalities() -> None:
     }
 
 
-def test_prompts_are_the_papers_unless_the_caller_brings_own() -> None:
+def test_prompts_are_the_authors_unless_the_caller_asks_for_others() -> None:
     own = Prompts("A tidy room.", "Tidy room.", "Messy room.")
-    assert DEFAULT_PROMPTS["quality"].texts("naive") == ("A high quality photo.",)
-    assert DEFAULT_PROMPTS["quality"].texts("clip-iqa") == ("Good photo.", "Bad photo.")
+    assert {
+        task: (prompts.naive, prompts.positive, prompts.negative) for task, prompts in DEFAULT_PROMPTS.items()
+    } == {
+        "quality": ("A high-quality photo.", "Good photo.", "Bad photo."),
+        "brightness": ("A bright photo.", "Bright photo.", "Dark photo."),
+        "colorfulness": ("A very colorful photo.", "Colorful photo.", "Dull photo"),
+        "contrast": ("A high contrast photo.", "High contrast photo.", "Low contrast photo."),
+        "sharpness": ("A very sharp photo", "Sharp photo.", "Blurry photo."),
+    }
+    assert {
+        task: (prompts.naive, prompts.positive, prompts.negative) for task, prompts in PAPER_PROMPTS.items()
+    } == {
+        "quality": ("A high quality photo.", "Good photo.", "Bad photo."),
+        "brightness": ("A bright photo.", "Bright photo.", "Dark photo."),
+        "colorfulness": ("A colorful photo.", "Colorful photo.", "Dull photo."),
+        "contrast": ("A high contrast photo.", "High contrast photo.", "Low contrast photo."),
+        "sharpness": ("A sharp photo.", "Sharp photo.", "Blurry photo."),
+    }
+    for task in ATTRIBUTES:
+        assert resolve_prompts(task, "paper") == PAPER_PROMPTS[task]
+        assert resolve_prompts(task, "authors") == DEFAULT_PROMPTS[task]
+    assert check_prompts("authors") is None
+    assert check_prompts("paper") == "paper"
     assert resolve_prompts("quality", None) == DEFAULT_PROMPTS["quality"]
     assert resolve_prompts("contrast", own) is own
     assert resolve_prompts("image-text", own) is None
-    with pytest.raises(
-        TypeError, match=r"`prompts` must be a `unisim_metrics.Prompts` or None, but got 'tidy'"
-    ):
-        check_prompts("tidy")  # type: ignore[arg-type]
+    expected = (
+        r"`prompts` must be a `unisim_metrics.Prompts`, one of \('authors', 'paper'\), or None, but got "
+    )
+    with pytest.raises(ValueError, match=expected + "'tidy'"):
+        check_prompts("tidy")
+    with pytest.raises(TypeError, match=expected + "3"):
+        check_prompts(3)
 
 
 def test_the_tag_of_prompts_tells_texts_that_were_used() -> None:
@@ -143,5 +177,15 @@ def test_the_tag_of_prompts_tells_texts_that_were_used() -> None:
     assert prompts_tag("image-text", "naive", own) == ""
     assert prompts_tag("quality", "naive", None) == "/naive"
     assert prompts_tag("quality", "clip-iqa", own) == "/clip-iqa"
-    assert prompts_tag("quality", "naive", own).startswith("/naive/")
+    assert re.fullmatch("/naive/[0-9a-f]{8}", prompts_tag("quality", "naive", own))
     assert prompts_tag("quality", "naive", own) != prompts_tag("quality", "naive", Prompts("a", "b", "c"))
+
+
+@pytest.mark.parametrize("task", ATTRIBUTES)
+@pytest.mark.parametrize("method", ["naive", "clip-iqa"])
+def test_the_papers_wording_has_a_tag_of_its_own_where_it_is_another(task: Attribute, method: Method) -> None:
+    alike = PAPER_PROMPTS[task].texts(method) == DEFAULT_PROMPTS[task].texts(method)
+    assert prompts_tag(task, method, "paper") == (f"/{method}" if alike else f"/{method}/paper")
+    assert prompts_tag(task, method, "authors") == f"/{method}"
+    # However they are given, equal texts have equal tags.
+    assert prompts_tag(task, method, PAPER_PROMPTS[task]) == prompts_tag(task, method, "paper")

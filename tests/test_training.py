@@ -175,7 +175,7 @@ class TestBatches:
             s for step in range(2) for task in ("image-text", "caption") for s in stream.step(step)[task]
         ]
         texts = {item for s in drawn for item in (s.reference, *s.alternatives) if isinstance(item, str)}
-        assert set(TextTable(stream, 2).texts) == texts | {"A high quality photo."}
+        assert set(TextTable(stream, 2).texts) == texts | {"A high-quality photo."}
 
     def test_unreadable_images_are_left_out(self, tmp_path: Path, tiny_clip_dir: Path) -> None:
         paths = write_images(tmp_path)
@@ -227,7 +227,7 @@ def plain_step(
     for task, listed in samples.items():
         losses[task] = torch.tensor(0.0)
         for sample in listed:
-            reference = embed("A high quality photo." if sample.reference is None else sample.reference)
+            reference = embed("A high-quality photo." if sample.reference is None else sample.reference)
             right, wrong = (embed(sample.alternatives[i]) for i in (sample.label, 1 - sample.label))
             losses[task] = losses[task] + torch.relu(0.05 - reference @ right + reference @ wrong)
     sum(losses.values()).backward()
@@ -430,7 +430,9 @@ class TestRecipes:
         recipe = read_recipe("unisim-vit-b-32")
         assert recipe.steps == 12_500
         assert (recipe.lora.rank, recipe.lora.alpha, recipe.lora.dropout) == (16, 32, 0.2)
-        assert recipe.optimization == OptimizationSettings(32, 5e-6, 0.35, 500, 0.05, "sum")
+        assert recipe.optimization == OptimizationSettings(
+            32, 5e-6, 0.35, 500, 0.05, "sum", max_norm=None, min_learning_rate=1e-6
+        )
         assert len(recipe.data.datasets) == 10
         assert recipe.train_projection
         large = read_recipe("unisim-vit-l-14")
@@ -466,7 +468,7 @@ class TestRecipes:
         (tmp_path / "above.toml").write_text('extends = "below.toml"\nname = "above"\n[lora]\nalpha = 8\n')
         recipe = read_recipe(tmp_path / "above.toml", ["lora.dropout=0.5"])
         assert (recipe.name, recipe.lora.rank, recipe.lora.alpha, recipe.lora.dropout) == ("above", 4, 8, 0.5)
-        assert recipe.data == DataSettings(("nights",), 400_000)
+        assert recipe.data == DataSettings(("nights",), 400_000, protocol="authors")
         assert recipe.optimization == read_recipe("unisim-vit-b-32").optimization
         assert "extends" not in read_table(tmp_path / "above.toml")
 

@@ -167,7 +167,7 @@ def plain_accuracy(model: Any, directory: Path, pool: Pool) -> float:
             pixels = processor(Image.open(item), return_tensors="pt")["pixel_values"]
             features = model.get_image_features(pixel_values=pixels).pooler_output
         else:
-            text = "A high quality photo." if item is None else item
+            text = "A high-quality photo." if item is None else item
             features = model.get_text_features(**tokenizer([text], return_tensors="pt")).pooler_output
         return features[0] / features[0].norm()
 

@@ -76,7 +76,7 @@ def trainer_of(
     """A trainer over those triplets, which validates on others every other step."""
     accelerator = Accelerator(cpu=True)
     stream = TripletStream(pools_of(paths), recipe.optimization.batch_size, recipe.seed, recipe.data.balance)
-    table = TextTable(stream, recipe.steps)
+    table = TextTable(stream, recipe.steps, recipe.prompts)
     model = CLIPModel.from_pretrained(directory)
     encoder: Any = load_model(model)
     texts = embed_texts(encoder, table, accelerator)

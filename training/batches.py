@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from unisim_metrics.benchmark.samples import Item, Sample
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import Preprocessing, load_image, preprocess
-from unisim_metrics.prompts import DEFAULT_PROMPTS
+from unisim_metrics.prompts import PromptsLike, resolve_prompts
 from unisim_metrics.tasks import ATTRIBUTES, Task, modalities
 from unisim_metrics.training.objective import Triplets
 from unisim_metrics.training.stream import TripletStream
@@ -64,16 +64,23 @@ class Batch:
 
 
 class TextTable:
-    """The texts that the first steps of a stream meet, each with a row of its own."""
+    """The texts that the first steps of a stream meet, each with a row of its own.
 
-    def __init__(self, stream: TripletStream, steps: int) -> None:
+    Args:
+        stream: The triplets.
+        steps: How many steps there are.
+        prompts: The texts of quality and attributes, of triplets that have none of their own.
+    """
+
+    def __init__(self, stream: TripletStream, steps: int, prompts: PromptsLike = None) -> None:
+        self.prompts = prompts
         self.rows: dict[str, int] = {}
         for task in stream.tasks:
             if modalities(task) == ("image", "image"):
                 continue
             # Where nobody but the task gives a text, one triplet tells it.
             for sample in stream.met(task, steps if task not in ATTRIBUTES else 1):
-                for item in _items([sample], task):
+                for item in _items([sample], task, prompts):
                     if isinstance(item, str):
                         self.rows.setdefault(item, len(self.rows))
 
@@ -83,17 +90,23 @@ class TextTable:
         return list(self.rows)
 
 
-def reference_of(sample: Sample, task: Task) -> Item:
+def reference_of(sample: Sample, task: Task, prompts: PromptsLike = None) -> Item:
     """Return the reference of a triplet: for quality and attributes the text that says what is judged.
+
+    Args:
+        sample: The triplet.
+        task: Its task.
+        prompts: The texts of quality and attributes, of triplets that have none of their own.
 
     Raises:
         ValueError: If the triplet has none and the task gives none.
     """
     if sample.reference is not None:
         return sample.reference
-    if task not in ATTRIBUTES:
+    texts = resolve_prompts(task, prompts)
+    if texts is None:
         raise ValueError(f"A triplet of task {task!r} must have a reference, but got None.")
-    return DEFAULT_PROMPTS[task].naive
+    return texts.naive
 
 
 class TripletBatches(Dataset[Batch]):
@@ -148,7 +161,7 @@ class TripletBatches(Dataset[Batch]):
         paths = dict.fromkeys(
             item
             for task, listed in samples.items()
-            for item in _items(listed, task)
+            for item in _items(listed, task, self.table.prompts)
             if isinstance(item, Path)
         )
         images: dict[Path, Tensor] = {}
@@ -162,7 +175,9 @@ class TripletBatches(Dataset[Batch]):
         tasks = {}
         skipped: Counter[Path] = Counter()
         for task, listed in samples.items():
-            broken = [unreadable.keys() & set(_items([sample], task)) for sample in listed]
+            broken = [
+                unreadable.keys() & set(_items([sample], task, self.table.prompts)) for sample in listed
+            ]
             skipped.update(path for paths in broken for path in paths)
             whole = [sample for sample, paths in zip(listed, broken, strict=True) if not paths]
             if whole:
@@ -177,7 +192,7 @@ class TripletBatches(Dataset[Batch]):
         def row(item: Item) -> int:
             return images[item] if isinstance(item, Path) else self.table.rows[item]
 
-        references = [reference_of(sample, task) for sample in samples]
+        references = [reference_of(sample, task, self.table.prompts) for sample in samples]
         return Indices(
             torch.tensor([row(item) for item in references]),
             torch.tensor([[row(item) for item in sample.alternatives] for sample in samples]),
@@ -186,7 +201,7 @@ class TripletBatches(Dataset[Batch]):
         )
 
 
-def _items(samples: Iterable[Sample], task: Task) -> Iterator[Item]:
+def _items(samples: Iterable[Sample], task: Task, prompts: PromptsLike) -> Iterator[Item]:
     for sample in samples:
-        yield reference_of(sample, task)
+        yield reference_of(sample, task, prompts)
         yield from sample.alternatives

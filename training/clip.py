@@ -114,7 +114,11 @@ class Trainer:
         )
         self.tower = ImageTower(clip)
         schedule = Schedule(
-            settings.learning_rate, settings.weight_decay, settings.warmup_steps, recipe.steps
+            settings.learning_rate,
+            settings.weight_decay,
+            settings.warmup_steps,
+            recipe.steps,
+            settings.min_learning_rate,
         )
         optimizer, self.scheduler = adamw(self.tower.trained().values(), schedule)
         # The schedule is stepped here, once a step: Accelerate would step it once a process.

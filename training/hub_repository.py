@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unisim_metrics.errors import UniSimError
+from unisim_metrics.models.hub import hub_errors
 from unisim_metrics.version import __version__
 
 _TOKENS = "https://huggingface.co/settings/tokens"
@@ -134,7 +135,7 @@ class HubRepository:
     def _errors(self, outcome: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # the Hub's client lets errors of several HTTP libraries through
+        except hub_errors() as error:
             raise PublishingError(
                 f"The model could not be published as {self.name}: {self._reason(error)}. {outcome}."
             ) from error

@@ -1,8 +1,9 @@
-"""One run of the optimizer: AdamW, linear warm-up, cosine to zero, and the means of the losses on the way."""
+"""One run of the optimizer: AdamW, linear warm-up, cosine, and the means of the losses on the way."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,30 @@ from transformers import get_cosine_schedule_with_warmup
 
 @dataclass(frozen=True)
 class Schedule:
-    """The settings of one run of the optimizer."""
+    """The settings of one run of the optimizer.
+
+    Attributes:
+        learning_rate: At the end of the warm-up.
+        weight_decay: Of tensors of two dimensions or more.
+        warmup_steps: Steps of the warm-up.
+        steps: All steps.
+        floor: Where the cosine ends, with a warm-up whose first step moves already, as in the authors' code. None
+            for transformers' schedule, from 0 to 0.
+    """
 
     learning_rate: float
     weight_decay: float
     warmup_steps: int
     steps: int
+    floor: float | None = None
+
+    def factor(self, step: int) -> float:
+        """The learning rate of a step, counted from 0, as a share of the highest, for a schedule with a floor."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        least = (self.floor or 0.0) / self.learning_rate
+        return least + (1 - least) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
 
 def adamw(parameters: Iterable[nn.Parameter], schedule: Schedule) -> tuple[AdamW, LambdaLR]:
@@ -31,6 +50,8 @@ def adamw(parameters: Iterable[nn.Parameter], schedule: Schedule) -> tuple[AdamW
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     optimizer = AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+    if schedule.floor is not None:
+        return optimizer, LambdaLR(optimizer, schedule.factor)
     return optimizer, get_cosine_schedule_with_warmup(optimizer, schedule.warmup_steps, schedule.steps)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unisim_metrics.benchmark import hash_samples, load_dataset
+from unisim_metrics.benchmark.datasets import Protocol
 from unisim_metrics.training.holdout import hold_out
 from unisim_metrics.training.stream import Pool
 
@@ -42,7 +43,9 @@ class Triplets:
         ]
 
 
-def read_triplets(names: Sequence[str], root: Path, held_out: int = 0, seed: int = 0) -> Triplets:
+def read_triplets(
+    names: Sequence[str], root: Path, held_out: int = 0, seed: int = 0, protocol: Protocol = "paper"
+) -> Triplets:
     """Read the annotations of datasets; no image is opened.
 
     Args:
@@ -50,6 +53,7 @@ def read_triplets(names: Sequence[str], root: Path, held_out: int = 0, seed: int
         root: The data root.
         held_out: How many triplets of each dataset are held out at least.
         seed: Of the datasets' own draws, and of what is held out.
+        protocol: Whose triplets, and how often they count: as `load_dataset` takes it.
 
     Raises:
         ValueError: If a dataset is unknown, named twice, has no training split, is malformed, or cannot be held out.
@@ -58,7 +62,7 @@ def read_triplets(names: Sequence[str], root: Path, held_out: int = 0, seed: int
     datasets = {}
     pools = []
     for name in names:
-        dataset = load_dataset(name, root)
+        dataset = load_dataset(name, root, protocol)
         if dataset.task == "retrieval":
             raise ValueError(f"Dataset {name!r} is of the task 'retrieval', on which nothing is trained.")
         if "train" not in dataset.files:
@@ -68,7 +72,8 @@ def read_triplets(names: Sequence[str], root: Path, held_out: int = 0, seed: int
                 f"Setting data.datasets must name every dataset once, but got {dataset.id!r} twice."
             )
         datasets[dataset.id] = dataset
-        pools.append(Pool(dataset.id, dataset.task, dataset.samples("train", seed=seed)))
+        samples = dataset.samples("train", seed=seed)
+        pools.append(Pool(dataset.id, dataset.task, samples, dataset.draws_per_pass("train")))
     trained: tuple[Pool, ...] = tuple(pools)
     held: tuple[Pool, ...] = ()
     if held_out:

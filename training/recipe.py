@@ -14,7 +14,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from unisim_metrics.benchmark.datasets.base import Protocol
 from unisim_metrics.models.lora import LORA_LAYERS
+from unisim_metrics.prompts import Wording
+from unisim_metrics.text_files import read_text
 from unisim_metrics.training.objective import MARGIN
 from unisim_metrics.training.stream import Balance
 
@@ -31,11 +34,13 @@ class DataSettings:
         datasets: Ids of the benchmark's training sets, or JSONL and Parquet files of one's own.
         samples_per_task: Triplets of each task that the run sees (the paper: 400,000).
         balance: Whether a task draws from its triplets or from its datasets alike.
+        protocol: Whose triplets, and how often they count: the paper's description, or the authors' code.
     """
 
     datasets: tuple[str, ...]
     samples_per_task: int = 400_000
     balance: Balance = "samples"
+    protocol: Protocol = "paper"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,20 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class OptimizationSettings:
-    """The objective and its descent (paper, Section 3.3 and Appendix B.2)."""
+    """The objective and its descent (paper, Section 3.3 and Appendix B.2).
+
+    Attributes:
+        batch_size: Triplets of each task in a step.
+        learning_rate: The highest, at the end of the warm-up.
+        weight_decay: Of tensors of two dimensions or more.
+        warmup_steps: Steps up to the highest rate, the first of which moves already.
+        margin: Of the hinge.
+        reduction: Over the triplets of a task.
+        max_norm: What the gradient's norm is clipped to; None for no clipping, as in the authors' code.
+        accumulation: Batches whose gradients are added before a step.
+        precision: Of the forward pass.
+        min_learning_rate: Where the cosine ends.
+    """
 
     batch_size: int = 32
     learning_rate: float = 5e-6
@@ -58,9 +76,10 @@ class OptimizationSettings:
     warmup_steps: int = 500
     margin: float = MARGIN
     reduction: Literal["sum", "mean"] = "sum"
-    max_norm: float | None = 1.0
+    max_norm: float | None = None
     accumulation: int = 1
     precision: Precision = "no"
+    min_learning_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +103,7 @@ class Recipe:
         name: What the result is called.
         base: The CLIP model to start from: a directory or a Hub id.
         revision: Of the Hub id.
+        prompts: The texts of quality and attributes: those of the authors' code, or of the paper.
         train_projection: Whether `visual_projection` is trained too, as in the authors' code.
         seed: Of the order of the triplets, of the adapter's first weights and of its dropout.
         save_every: Steps between checkpoints.
@@ -97,6 +117,7 @@ class Recipe:
     lora: LoraSettings = field(default_factory=LoraSettings)
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
+    prompts: Wording = "authors"
     train_projection: bool = True
     seed: int = 0
     save_every: int = 500
@@ -109,6 +130,7 @@ class Recipe:
             "data.samples_per_task": (self.data.samples_per_task, self.optimization.batch_size),
             "optimization.batch_size": (self.optimization.batch_size, 1),
             "optimization.accumulation": (self.optimization.accumulation, 1),
+            "optimization.min_learning_rate": (self.optimization.min_learning_rate, 0),
             "lora.rank": (self.lora.rank, 1),
             "validation.triplets": (self.validation.triplets, 0),
             "validation.every": (self.validation.every, 1),
@@ -116,6 +138,11 @@ class Recipe:
             "keep": (self.keep, 1),
         }
         check_least(least)
+        if self.optimization.min_learning_rate > self.optimization.learning_rate:
+            raise ValueError(
+                "Setting optimization.min_learning_rate must be at most optimization.learning_rate,"
+                f" {self.optimization.learning_rate}, but got {self.optimization.min_learning_rate}."
+            )
 
     @property
     def steps(self) -> int:
@@ -205,8 +232,8 @@ def _read_file(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in extending:
         raise ValueError(f"A recipe must not extend itself, but {path} does.")
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values: dict[str, Any] = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"The recipe {path} is not valid TOML: {error}") from error
     if "extends" not in values:
         return values

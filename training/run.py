@@ -29,7 +29,9 @@ from unisim_metrics.training.validation import Validator
 
 def plan(recipe: Recipe, root: Path) -> Triplets:
     """Read the annotations that a recipe names; no image is opened. The errors are those of `read_triplets`."""
-    return read_triplets(recipe.data.datasets, root, recipe.validation.triplets, recipe.seed)
+    return read_triplets(
+        recipe.data.datasets, root, recipe.validation.triplets, recipe.seed, recipe.data.protocol
+    )
 
 
 def start(
@@ -76,7 +78,7 @@ def start(
             f"The base {recipe.base!r} must be an encoder, but is a {type(encoder).__name__}."
         )
     stream = TripletStream(planned.pools, recipe.optimization.batch_size, recipe.seed, recipe.data.balance)
-    table = TextTable(stream, recipe.steps)
+    table = TextTable(stream, recipe.steps, recipe.prompts)
     texts = embed_texts(encoder, table, accelerator)
     clip = adapt(base.model, recipe, base.name)  # in place: the encoder is of the adapted model from here on
     validator = None
@@ -88,6 +90,7 @@ def start(
             accelerator,
             out / "validation.jsonl",
             recipe.validation.every,
+            prompts=recipe.prompts,
         )
     trainer = Trainer(recipe, clip, texts, stream, table, encoder, accelerator, out, workers, validator)
     if resume:

@@ -22,11 +22,24 @@ Balance = Literal["samples", "datasets"]
 
 @dataclass(frozen=True)
 class Pool:
-    """The triplets that one dataset gives to one task."""
+    """The triplets that one dataset gives to one task.
+
+    Attributes:
+        dataset: Its id.
+        task: The task.
+        samples: The triplets.
+        per_pass: How many of them one pass over the task takes, other ones each time; None for all.
+    """
 
     dataset: str
     task: Task
     samples: Sequence[Sample]
+    per_pass: int | None = None
+
+    @property
+    def size(self) -> int:
+        """How many triplets the dataset counts in a pass over its task."""
+        return len(self.samples) if self.per_pass is None else min(self.per_pass, len(self.samples))
 
     def __post_init__(self) -> None:
         if not self.samples:
@@ -92,9 +105,11 @@ class TripletStream:
 
     def met(self, task: Task, steps: int) -> Iterator[Sample]:
         """Yield the triplets of a task that the first steps see, each at least once."""
-        sizes = [len(pool.samples) for pool in self.pools if pool.task == task]
+        pools = [pool for pool in self.pools if pool.task == task]
+        sizes = [pool.size for pool in pools]
         # After so many draws each triplet has come.
         all_met = sum(sizes) if self.balance == "samples" else max(sizes) * len(sizes)
+        all_met *= max(-(-len(pool.samples) // pool.size) for pool in pools)
         for number in range(min(steps * self.batch_size, all_met)):
             yield self.draw(task, number)
 
@@ -109,14 +124,18 @@ class TripletStream:
         if self.balance == "datasets":
             turn, number = number % len(pools), number // len(pools)
             pools, name = [pools[turn]], f"{task}/{pools[turn].dataset}"
-        total = sum(len(pool.samples) for pool in pools)
+        total = sum(pool.size for pool in pools)
         passes, place = divmod(number, total)
         numbers = ("training", self.seed, name, passes)
         row = int(_order(numbers, total)[place])
         for pool in pools:
-            if row < len(pool.samples):
+            if row < pool.size:
                 break
-            row -= len(pool.samples)
+            row -= pool.size
+        if pool.size < len(pool.samples):
+            turn, row = divmod(passes * pool.size + row, len(pool.samples))
+            rows = ("training", self.seed, f"{task}/{pool.dataset}/rows", turn)
+            row = int(_order(rows, len(pool.samples))[row])
         return pool.dataset, arranged(pool.samples[row], int(_labels(numbers, total)[place]))
 
 

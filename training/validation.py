@@ -18,6 +18,7 @@ from unisim_metrics.benchmark.statistics import Estimate, estimate_mean, estimat
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.functional import choose
 from unisim_metrics.models import PerceptualModel
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Task
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.stream import Pool
@@ -99,6 +100,7 @@ class Validator:
         file: Where the lines go.
         every: Steps between validations.
         batch_size: Triplets that are compared at a time.
+        prompts: The texts of quality and attributes.
 
     Attributes:
         last: The last validation that this process made.
@@ -113,6 +115,7 @@ class Validator:
         file: Path,
         every: int,
         batch_size: int = 32,
+        prompts: PromptsLike = None,
     ) -> None:
         self.pools = tuple(pools)
         self.samples_hash = samples_hash
@@ -121,6 +124,7 @@ class Validator:
         self.file = file
         self.every = every
         self.batch_size = batch_size
+        self.prompts = prompts
         self.last: ValidationReport | None = None
         self._lines: dict[int, str] = {}
 
@@ -171,7 +175,8 @@ class Validator:
         """Whether each choice is right; triplets with an image that cannot be read are left out."""
         references = None if samples[0].reference is None else [sample.reference for sample in samples]
         try:
-            scores = self.model.compare(references, [list(s.alternatives) for s in samples], task=task)
+            alternatives = [list(sample.alternatives) for sample in samples]
+            scores = self.model.compare(references, alternatives, task=task, prompts=self.prompts)
         except ImageReadError as error:
             if len(samples) == 1:
                 log.warning("left out of the validation: %s", error)

@@ -1,24 +1,29 @@
-"""What both metrics share: the backbone they hold but never save, their settings, their signature."""
+"""What both metrics share: their model, settings, signature, and how they live inside torchmetrics."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 
 import torch
+from lightning_utilities import apply_to_collection
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.prints import rank_zero_warn
 
+from unisim_metrics.backbone import Backbone
+from unisim_metrics.columns import as_lists
 from unisim_metrics.functional.compare import Embedder
 from unisim_metrics.functional.unisim import ModelLike
-from unisim_metrics.models import PerceptualModel, load_model
-from unisim_metrics.prompts import Prompts, check_prompts
+from unisim_metrics.models import PerceptualModel
+from unisim_metrics.prompts import PromptsLike, check_prompts
+from unisim_metrics.resampling import check_resampled
 from unisim_metrics.sharing import FeatureNetwork, Hidden, SharedEmbedder
 from unisim_metrics.signature import signature
+from unisim_metrics.states import NOTHING_SCORED, one_fingerprint, one_task
 from unisim_metrics.tasks import TASKS, Method, Task, check_method, check_task, resolve_task
 
 BUNDLED = "unisim-mini"
@@ -26,41 +31,11 @@ BUNDLED = "unisim-mini"
 _FINGERPRINT_PIECES = 4
 
 
-class Backbone:
-    """Holds a model outside the module tree of a metric.
+class _Unsqueezed:
+    """A result on its way past torchmetrics' squeezing."""
 
-    A copy shares the model. A pickle carries its name, where it came by name, and the weights are read
-    again (and checked) when they are first needed; a model that came as an object travels whole.
-    """
-
-    def __init__(self, model_name_or_path: ModelLike) -> None:
-        self.source: str | os.PathLike[str] | None = None
-        self.expected_hash: str | None = None
-        if isinstance(model_name_or_path, (str, os.PathLike)):
-            self.source = model_name_or_path
-        self._model: PerceptualModel | None = load_model(model_name_or_path)
-
-    @property
-    def model(self) -> PerceptualModel:
-        """The model, read again after unpickling."""
-        if self._model is None:
-            model = load_model(cast(str, self.source))
-            if model.weights_hash() != self.expected_hash:
-                raise ValueError(
-                    f"Model {str(self.source)!r} has other weights than when the metric was pickled:"
-                    f" expected {self.expected_hash}, but got {model.weights_hash()}."
-                )
-            self._model = model
-        return self._model
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        if self.source is None:
-            return self.__dict__
-        expected = self.expected_hash if self._model is None else self._model.weights_hash()
-        return {"source": self.source, "expected_hash": expected, "_model": None}
+    def __init__(self, result: Any) -> None:
+        self.result = result
 
 
 class UniSimMetric(Metric):
@@ -81,7 +56,7 @@ class UniSimMetric(Metric):
         model_name_or_path: ModelLike,
         task: Task | None,
         method: Method,
-        prompts: Prompts | None,
+        prompts: PromptsLike,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -94,10 +69,14 @@ class UniSimMetric(Metric):
             _warn_bundled()
         # Which task was scored, and by which model: states, so that they reach every process and every
         # member of a compute group, and so that metrics of different models never share a group.
-        self.add_state("task_index", default=torch.tensor(-1), dist_reduce_fx="max")
+        self.add_state("task_index", default=torch.tensor(NOTHING_SCORED), dist_reduce_fx=one_task)
         self.add_state(
-            "fingerprint", default=torch.zeros(_FINGERPRINT_PIECES, dtype=torch.long), dist_reduce_fx="max"
+            "fingerprint",
+            default=torch.zeros(_FINGERPRINT_PIECES, dtype=torch.long),
+            dist_reduce_fx=one_fingerprint,
         )
+        # What the processes together scored: one without data has no task of its own.
+        self._synced_task_index = NOTHING_SCORED
 
     @property
     def model(self) -> PerceptualModel:
@@ -112,8 +91,12 @@ class UniSimMetric(Metric):
     @property
     def signature(self) -> str:
         """What makes the scores: model and weights, task, prompts, preprocessing, version."""
-        index = int(self.task_index)
-        return signature(self.model, TASKS[index] if index >= 0 else self.task, self.method, self.prompts)
+        return signature(self.model, self._scored_task(), self.method, self.prompts)
+
+    def extra_repr(self) -> str:
+        """The model and the task."""
+        task = self._scored_task()
+        return f"model={self._backbone.name!r}, task={'inferred' if task is None else repr(task)}"
 
     def __setattr__(self, name: str, value: Any) -> None:
         # A module set under this name would enter the module tree, and its weights every checkpoint.
@@ -125,42 +108,73 @@ class UniSimMetric(Metric):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Update with a batch and return its value; bad input leaves the metric as it was."""
         # `forward` resets before it updates: the task of the batches before is known only here.
-        bound = self._update_signature.bind(*args, **kwargs).arguments
-        self._resolve(*(bound.get(name) for name in self.argument_names))
-        before = self._snapshot()
-        try:
-            return super().forward(*args, **kwargs)
-        except BaseException:
-            self._restore(before)
-            raise
+        inputs = self._inputs(*args, **kwargs)
+        self._resolve(*(inputs.get(name) for name in self.argument_names))
+        with self._all_or_nothing():
+            return super().forward(**inputs)
 
     def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., None]:
         wrapped = super()._wrap_update(update)
 
         @functools.wraps(update)
         def update_or_leave(*args: Any, **kwargs: Any) -> None:
-            before = self._snapshot()
-            try:
-                wrapped(*args, **kwargs)
-            except BaseException:
-                self._restore(before)
-                raise
+            inputs = self._inputs(*args, **kwargs)
+            check_resampled(inputs)
+            with self._all_or_nothing():
+                wrapped(**inputs)
 
         return update_or_leave
 
-    def _snapshot(self) -> dict[str, Any]:
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        # torchmetrics squeezes every tensor of one element: the score of one sample would lose its axis. What is
+        # no collection of tensors it leaves alone.
+        wrapped = super()._wrap_compute(lambda: _Unsqueezed(compute()))
+
+        @functools.wraps(compute)
+        def compute_unsqueezed() -> Any:
+            value = wrapped()
+            if isinstance(value, _Unsqueezed):  # not from the cache; a copy, as the result may be a state
+                value = apply_to_collection(value.result, Tensor, Tensor.clone)
+                self._computed = value if self.compute_with_cache else None
+            return value
+
+        return compute_unsqueezed
+
+    def _inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The arguments of `update` by name, columns of tables as lists."""
+        bound = self._update_signature.bind(*args, **kwargs).arguments
+        return {name: as_lists(value) for name, value in bound.items()}
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Leave everything as it was if what is done inside raises."""
         # States are replaced, never written in place (lists are appended to), so that a shallow copy holds.
         flags = ["_enable_grad", "_to_sync", "_should_unsync", "_is_synced", "compute_on_cpu"]
         names = [*self._defaults, "_update_count", "_computed", "_cache", "_forward_cache", *flags]
-        values = {name: getattr(self, name) for name in names}
-        return {name: list(value) if isinstance(value, list) else value for name, value in values.items()}
+        before = {name: getattr(self, name) for name in names}
+        before = {name: list(value) if isinstance(value, list) else value for name, value in before.items()}
+        try:
+            yield
+        except BaseException:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
 
-    def _restore(self, snapshot: dict[str, Any]) -> None:
-        for name, value in snapshot.items():
-            setattr(self, name, value)
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Put the states of all processes together, as `torchmetrics.Metric.sync` does.
+
+        Raises:
+            ValueError: If processes scored different tasks, or by different models, methods or prompts; on every
+                process, each of which keeps its own state.
+        """
+        with self._all_or_nothing():
+            super().sync(*args, **kwargs)
+        if self._is_synced:
+            self._synced_task_index = int(self.task_index)
 
     def reset(self) -> None:
         """Forget all batches."""
+        self._synced_task_index = NOTHING_SCORED
         # Lists are replaced rather than cleared: members of a compute group may hold the same one.
         for name, default in self._defaults.items():
             if isinstance(default, list):
@@ -176,14 +190,16 @@ class UniSimMetric(Metric):
         Raises:
             ValueError: If the other metric scored another task, or by another model, method or prompts.
         """
-        state: Any = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
-        theirs, ours = state.get("fingerprint", self.fingerprint), self.fingerprint
-        if bool(theirs.any()) and bool(ours.any()) and not torch.equal(theirs.to(ours.device), ours):
-            raise ValueError(
-                "Argument `incoming_state` must hold scores of the same task, model, method and prompts as this"
-                f" metric ({self.signature}), but got those of others."
-            )
-        super().merge_state(incoming_state)
+        if isinstance(incoming_state, UniSimMetric | dict):
+            state: Any = incoming_state if isinstance(incoming_state, dict) else incoming_state.metric_state
+            theirs, ours = state.get("fingerprint", self.fingerprint), self.fingerprint
+            if bool(theirs.any()) and bool(ours.any()) and not torch.equal(theirs.to(ours.device), ours):
+                raise ValueError(
+                    "Argument `incoming_state` must hold scores of the same task, model, method and prompts as this"
+                    f" metric ({self.signature}), but got those of others."
+                )
+        with self._all_or_nothing():
+            super().merge_state(incoming_state)
         self._update_count += incoming_state._update_count if isinstance(incoming_state, Metric) else 1
         self._computed = None
 
@@ -216,6 +232,12 @@ class UniSimMetric(Metric):
             )
         self._shared_network = Hidden([network])
 
+    def _scored_task(self) -> Task | None:
+        """The task of the batches so far, here or in other processes; before the first what `task` says."""
+        own = NOTHING_SCORED if self.task_index.is_meta else int(self.task_index)
+        index = max(own, self._synced_task_index)
+        return TASKS[index] if index >= 0 else self.task
+
     def _resolve(self, first: Any, second: Any) -> Task:
         """The task of a batch, which must be that of the batches before."""
         task = resolve_task(self.task, first, second, self.argument_names)
@@ -236,7 +258,7 @@ class UniSimMetric(Metric):
         return scores.detach().to(self.device, self.dtype)
 
     def _embedder(self) -> PerceptualModel | Embedder:
-        return SharedEmbedder(self._shared_network[0]) if self._shared_network else self.model
+        return SharedEmbedder(self._shared_network[0], self.model) if self._shared_network else self.model
 
     def _mark(self, task: Task) -> None:
         """Write down task and model in the states."""

@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from unisim_metrics.errors import ImageReadError
+from unisim_metrics.orientation import orientation_of, turn_image, turn_tensor
 from unisim_metrics.threads import run_tasks
 
-__all__ = ["load_image", "open_images", "pil_to_rgb", "pil_to_tensor", "unreadable"]
+__all__ = [
+    "DECODING_ERRORS",
+    "load_image",
+    "open_image",
+    "open_images",
+    "pil_to_rgb",
+    "pil_to_tensor",
+    "unreadable",
+]
 
-_EXIF_ORIENTATION = 0x0112
+DECODING_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+    *(TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
+    *(RuntimeError, ImportError, MemoryError),
+    *(Image.DecompressionBombError, Warning),
+)
+"""What Pillow's decoders raise on files that are damaged, made to harm, or need a library that is not there.
+
+Warnings, that of a decompression bomb first, are errors where a program made them so (`warnings.simplefilter`).
+"""
+
+_PROGRAMS = ("EPS", "WMF")  # Pillow would start Ghostscript, or hand them to Windows
+
+_TORCHVISION_MODES = ("L", "RGB")  # not CMYK: Adobe's are inverted, which Pillow alone knows
 
 
 def load_image(path: str | os.PathLike[str]) -> Tensor:
-    """Decodes an image file, upright by its EXIF tag.
+    """Decodes an image file, upright as its metadata ask.
 
     JPEG files are decoded by torchvision, which gives the bytes that Pillow gives, faster; all others, CMYK
     JPEG among them, by Pillow. Transparency is composited onto white, 16-bit images keep their high byte, of
@@ -33,28 +57,45 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
         ``[3, H, W]`` uint8 RGB tensor.
 
     Raises:
-        ImageReadError: If the file is missing, truncated or not an image. The message names the file.
+        ImageReadError: If the file is missing, damaged, too large for ``PIL.Image.MAX_IMAGE_PIXELS``, or not an
+            image. The message names the file.
     """
     try:
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             # Pillow has read no more than the header here.
-            if image.format in {"JPEG", "MPO"} and image.mode in {"L", "RGB"}:
+            if image.format in {"JPEG", "MPO"} and image.mode in _TORCHVISION_MODES:
                 decoded = _decode_jpeg(data)
-                if decoded is not None:
-                    return decoded
-            return pil_to_tensor(pil_to_rgb(image))
-    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on bad files
+                if decoded is not None and decoded.shape[1:] == (image.height, image.width):
+                    return turn_tensor(decoded, orientation_of(image))
+            return pil_to_tensor(_to_rgb(image))
+    except DECODING_ERRORS as error:
         raise unreadable(path, error) from error
 
 
-def unreadable(path: str | os.PathLike[str], error: Exception) -> ImageReadError:
-    """The error that names the file and says why it cannot be read."""
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Decodes an image file as ``load_image`` does, into an RGB Pillow image.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ImageReadError: If the file cannot be read. The message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            return _to_rgb(image)
+    except DECODING_ERRORS as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str | os.PathLike[str], error: BaseException) -> ImageReadError:
+    """The error that names the file, or says what else was read, and why it cannot be."""
     if isinstance(error, UnidentifiedImageError):
         reason = "not an image of a known format"
     else:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return ImageReadError(f"Image file '{os.fspath(path)}' could not be read: {reason}.")
+    return ImageReadError(f"Image file '{os.fspath(path)}' could not be read: {reason.rstrip('.')}.")
 
 
 def open_images(paths: Sequence[str | os.PathLike[str]], workers: int = 2) -> list[Tensor]:
@@ -73,34 +114,73 @@ def open_images(paths: Sequence[str | os.PathLike[str]], workers: int = 2) -> li
     return run_tasks([lambda path=path: load_image(path) for path in paths], workers)  # type: ignore[misc]
 
 
-def pil_to_rgb(image: Image.Image) -> Image.Image:
-    """An upright RGB image from a Pillow image of any mode.
+def pil_to_rgb(image: Image.Image, name: str = "<Pillow image>") -> Image.Image:
+    """An upright RGB image, all of it decoded, from a Pillow image of any mode.
 
     Transparency is composited onto white, as transformers' image processors do. 16-bit grey keeps its high
     byte: Pillow's own conversion would clip it to white.
 
+    Args:
+        image: The image, which may have been opened and not been read yet.
+        name: What messages call an image that comes from no named file.
+
     Raises:
-        ValueError: If the mode has no fixed range of values (``F``, or ``I`` that no 16-bit file explains) or
-            no conversion to RGB.
+        ImageReadError: If the pixels cannot be decoded, the image was closed, or its mode has no fixed range of
+            values (``F``, or ``I`` that no 16-bit file explains) or no conversion to RGB.
     """
+    name = getattr(image, "filename", "") or name
+    closed = bool(getattr(image, "tile", ())) and getattr(image, "fp", None) is None
+    try:
+        _load(image)
+    except DECODING_ERRORS as error:
+        # Pillow takes an image for loaded once it failed, and would show what it has of it the next time.
+        image.close()
+        reason = ValueError("it was closed before its pixels were read") if closed else error
+        raise unreadable(name, reason) from error
+    try:
+        return _to_rgb(image)
+    except DECODING_ERRORS as error:
+        raise unreadable(name, error) from error
+
+
+def _load(image: Image.Image) -> None:
+    if image.format in _PROGRAMS:
+        raise ValueError(f"{image.format} files are programs, which an interpreter would have to run")
+    image.load()
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    # First of all, and outside of every `try`: some formats read the pixels to find their metadata, where an
+    # error would be lost, and the image be left half decoded.
+    _load(image)
     sixteen_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"})
     if image.mode in {"F", "I"} and not sixteen_bit:
         raise ValueError(
-            f"A Pillow image must have 8 or 16 bits a channel, but got mode {image.mode!r}, whose range is not "
-            "known: convert it to 'L' or 'RGB' first."
+            f"a Pillow image must have 8 or 16 bits a channel, but got mode {image.mode!r}, whose range is not "
+            "known: convert it to 'L' or 'RGB' first"
         )
-    image = _upright(image)
+    image = turn_image(image, orientation_of(image))
     if sixteen_bit:
-        import numpy as np
-
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return _high_bytes(image).convert("RGB")
     if image.mode in {"RGBa", "La"}:  # colours already multiplied by their transparency
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
-    if "A" in image.getbands() or image.info.get("transparency") is not None:
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _high_bytes(image: Image.Image) -> Image.Image:
+    """8-bit grey of 16-bit grey, white where the one level that the file calls transparent stands."""
+    import numpy as np
+
+    levels = np.asarray(image)
+    grey = (levels >> 8).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[levels == transparent] = 255
+    return Image.fromarray(grey)
 
 
 def pil_to_tensor(image: Image.Image) -> Tensor:
@@ -116,16 +196,7 @@ def _decode_jpeg(data: bytes) -> Tensor | None:
         from torchvision.io import ImageReadMode, decode_jpeg
 
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        pixels: Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+        pixels: Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB)
     except (ImportError, RuntimeError):
         return None
     return pixels
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turns the image as its EXIF tag asks; an EXIF block that cannot be read asks for nothing."""
-    try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # a broken block raises whatever its parser meets
-        return image
-    return ImageOps.exif_transpose(image) if orientation != 1 else image

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from unisim_metrics.arrays import ArrayImage, is_pixel_array, tensor_of_array
 from unisim_metrics.resizing import RANGE_SLACK
 
 __all__ = [
+    "CheckedImage",
     "ImageInput",
     "Images",
     "check_values",
@@ -24,7 +27,7 @@ __all__ = [
     "list_images",
 ]
 
-ImageInput: TypeAlias = Tensor | Image.Image | str | os.PathLike[str]
+ImageInput: TypeAlias = Tensor | Image.Image | ArrayImage | str | os.PathLike[str]
 Images: TypeAlias = ImageInput | Sequence[ImageInput]
 CheckedImage: TypeAlias = Tensor | Image.Image | Path
 """An image of a valid type and shape, its path parsed. A tensor may be a batch."""
@@ -34,12 +37,14 @@ _CHANNELS = (1, 3, 4)
 
 
 def is_image(value: object) -> bool:
-    """Whether the type is an image's: a Pillow image, a path object, a tensor of 3 or 4 dimensions.
+    """Whether the type is an image's: a Pillow image, a path object, a tensor of 3 or 4 dimensions, an array of 2 to 4.
 
     A plain string is not: it may be a text. Where only images are expected a string is a path.
     """
     if isinstance(value, Tensor):
         return value.ndim in (3, 4)
+    if isinstance(value, np.ndarray):
+        return is_pixel_array(value) and value.ndim in (2, 3, 4)
     return isinstance(value, Image.Image | os.PathLike)
 
 
@@ -47,7 +52,7 @@ def count_images(images: Images) -> int:
     """How many images the argument holds, a batch counted by its length. Nothing is opened or checked."""
     if isinstance(images, list | tuple):
         return sum(count_images(image) for image in images)
-    return len(images) if isinstance(images, Tensor) and images.ndim == 4 else 1
+    return len(images) if isinstance(images, Tensor | np.ndarray) and images.ndim == 4 else 1
 
 
 def list_images(images: Images, argument: str = "images") -> list[Tensor | Image.Image | Path]:
@@ -58,7 +63,7 @@ def list_images(images: Images, argument: str = "images") -> list[Tensor | Image
         argument: The name of the argument in messages.
 
     Returns:
-        Tensors ``[C, H, W]`` (views of their batch), Pillow images and paths, in order. Pixel values are
+        Tensors ``[C, H, W]`` (views of their batch or array), Pillow images and paths, in order. Pixel values are
         checked, and files opened, by ``preprocess``.
 
     Raises:
@@ -76,17 +81,24 @@ def list_images(images: Images, argument: str = "images") -> list[Tensor | Image
 
 def collect_images(images: Images, argument: str) -> list[CheckedImage]:
     """The items of the argument, each checked by type and shape; batches stay whole."""
-    if isinstance(images, list | tuple):
-        items = [_check_item(image, f"{argument}[{index}]") for index, image in enumerate(images)]
-    else:
-        items = [_check_item(images, argument)]
-    if not items:
+    if not isinstance(images, list | tuple):
+        return [_check_item(images, argument)]
+    if not images:
         raise ValueError(f"Argument `{argument}` must hold at least one image, but got none.")
+    known: dict[int, CheckedImage] = {}  # an array that occurs several times becomes one tensor
+    items: list[CheckedImage] = []
+    for index, image in enumerate(images):
+        item = known.get(id(image)) if isinstance(image, np.ndarray) else None
+        if item is None:
+            item = _check_item(image, f"{argument}[{index}]")
+        if isinstance(image, np.ndarray):
+            known[id(image)] = item
+        items.append(item)
     return items
 
 
 def _check_item(image: Any, name: str) -> CheckedImage:
-    """One image or batch of a valid type and shape, a string turned into a path."""
+    """One image or batch of a valid type and shape, a string turned into a path, an array into a tensor."""
     if isinstance(image, Tensor):
         _check_tensor(image, name)
         return image
@@ -98,13 +110,11 @@ def _check_item(image: Any, name: str) -> CheckedImage:
         return image
     if isinstance(image, str | os.PathLike):
         return Path(image)
-    hint = ""
-    if type(image).__module__ == "numpy":
-        hint = ": for an array [H, W, C] pass `torch.from_numpy(array).permute(2, 0, 1)`"
-    elif isinstance(image, list | tuple):
-        hint = ": a sequence of images must not be nested"
+    if isinstance(image, np.ndarray):
+        return tensor_of_array(image, name)
+    hint = ": a sequence of images must not be nested" if isinstance(image, list | tuple) else ""
     raise TypeError(
-        f"Argument `{name}` must be a Pillow image, a path, a tensor or a sequence of these, but got "
+        f"Argument `{name}` must be a Pillow image, a path, a tensor, an array or a sequence of these, but got "
         f"{type(image).__module__}.{type(image).__qualname__}{hint}."
     )
 

@@ -1,8 +1,9 @@
 """Images of every kind in, one normalised batch out.
 
 An image is a Pillow image, the path of a file, or a tensor ``[C, H, W]``: uint8 in 0–255 or float in 0–1,
-with one (grey), three (RGB) or four channels (RGBA, composited onto white). A tensor may also be a batch
-``[N, C, H, W]``. Sequences mix all of these, in any sizes.
+with one (grey), three (RGB) or four channels (RGBA, composited onto white); or a NumPy array, with its channels
+last: ``[H, W, C]``, or ``[H, W]`` if it is grey. Tensors and arrays may also be batches, ``[N, C, H, W]`` and
+``[N, H, W, C]``. Sequences mix all of these, in any sizes.
 
 Each kind takes the cheapest way that stays on the reference, Pillow's bicubic resize:
 
@@ -23,7 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.decoding import load_image, open_images, pil_to_rgb, unreadable
+from unisim_metrics.decoding import load_image, open_images, pil_to_rgb
 from unisim_metrics.image_inputs import (
     ImageInput,
     Images,
@@ -99,6 +100,20 @@ def preprocess(
             values out of range, NaN or infinity; if ``resample="pil"`` meets pixels that require a gradient.
         ImageReadError: If a file cannot be read. It is a ``ValueError`` and an ``OSError``.
     """
+    if torch.compiler.is_compiling():
+        # Threads, files and NumPy's bytes are no part of a graph. (As a decorator it would import the compiler.)
+        eager = cast("Callable[..., Tensor]", torch.compiler.disable(_preprocess))  # type: ignore[no-untyped-call]
+        return eager(images, preprocessing, device, dtype, argument)
+    return _preprocess(images, preprocessing, device, dtype, argument)
+
+
+def _preprocess(
+    images: Images,
+    preprocessing: Preprocessing,
+    device: torch.device | str | None,
+    dtype: torch.dtype,
+    argument: str,
+) -> Tensor:
     items = collect_images(images, argument)
     tensors = [item for item in items if isinstance(item, Tensor)]
     check_values(tensors, argument)
@@ -238,12 +253,7 @@ def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def _prepare_pil(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
-    try:
-        image = pil_to_rgb(image)
-        image.load()  # the pixels of an opened file are read only now
-    except OSError as error:
-        raise unreadable(getattr(image, "filename", "") or "<Pillow image>", error) from error
-    return resize_pil(image, preprocessing).unsqueeze(0)
+    return resize_pil(pil_to_rgb(image), preprocessing).unsqueeze(0)
 
 
 def _prepare_file(path: Path, preprocessing: Preprocessing) -> Tensor:

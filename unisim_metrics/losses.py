@@ -7,12 +7,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from unisim_metrics.base import Backbone
+from unisim_metrics.backbone import Backbone
+from unisim_metrics.columns import as_lists
 from unisim_metrics.functional.compare import check_groups, compare, score_pairs
 from unisim_metrics.functional.ranking import check_choices, hinge_loss
 from unisim_metrics.functional.unisim import ModelLike
 from unisim_metrics.models import PerceptualModel
-from unisim_metrics.prompts import Prompts, check_prompts
+from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.tasks import Method, Task, check_method, check_task
 
 
@@ -22,6 +23,9 @@ class UniSimLoss(nn.Module):
     Takes what `UniSimScore` takes. For `task="odd-one-out"` it takes triplets of images and the position of
     the odd one, and returns the hinge loss of the paper (Eq. 1) on the three scores.
 
+    Inside `torch.autocast` the model keeps its own precision, as in the metrics, so that the loss is one minus the
+    score that they give: to save memory load the model with `dtype=torch.bfloat16`, which the weights' hash tells.
+
     The model's weights get no gradient and are not part of `parameters()` or `state_dict()`; the model
     follows the device of the images.
 
@@ -29,7 +33,7 @@ class UniSimLoss(nn.Module):
         model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
         task: The task; inferred if None.
         method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         margin: The hinge's margin for `odd-one-out`.
         reduction: `"mean"`, `"sum"` or `"none"`.
 
@@ -50,7 +54,7 @@ class UniSimLoss(nn.Module):
         model_name_or_path: ModelLike = "unisim-mini",
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         margin: float = 0.05,
         reduction: Literal["mean", "sum", "none"] = "mean",
     ) -> None:
@@ -71,13 +75,18 @@ class UniSimLoss(nn.Module):
         """The model that scores."""
         return self._backbone.model
 
+    def extra_repr(self) -> str:
+        """The model and the task."""
+        task = "inferred" if self.task is None else repr(self.task)
+        return f"model={self._backbone.name!r}, task={task}"
+
     def forward(self, preds: Any, target: Any = None) -> Tensor:
         """Return the loss of a batch.
 
         Args:
             preds: N images or texts; for odd-one-out `[N, 3, C, H, W]` or N triplets.
-            target: N images or texts, or None for quality and attributes; for odd-one-out the position of the
-                odd image, integers `[N]`.
+            target: N images or texts, or one text, as a plain `str`, for all; None for quality and attributes;
+                for odd-one-out the position of the odd image, integers `[N]`.
 
         Returns:
             A scalar; with `reduction="none"` `[N]` (odd-one-out: `[N, 2]`).
@@ -86,6 +95,7 @@ class UniSimLoss(nn.Module):
             ValueError: If the inputs do not fit together.
             TypeError: If something is neither image nor text.
         """
+        preds, target = as_lists(preds), as_lists(target)
         device = next((x.device for x in (preds, target) if isinstance(x, Tensor) and x.ndim > 2), None)
         if device is not None and device != self.model.device:
             self.model.to(device)

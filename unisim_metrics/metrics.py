@@ -11,10 +11,11 @@ from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
 from unisim_metrics.base import BUNDLED, UniSimMetric
+from unisim_metrics.columns import one_for_each
 from unisim_metrics.functional.compare import Embedder, check_groups, compare, score_pairs
 from unisim_metrics.functional.ranking import check_choices, choose, meetings, rank, wins
 from unisim_metrics.functional.unisim import ModelLike
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
 # Scores are summed as multiples of 2⁻³⁰ (finer than float32 near 1) in 64-bit integers: sums are exact, so
@@ -32,10 +33,13 @@ class UniSimScore(UniSimMetric):
     As input to `update` (and `forward`) the metric takes
 
     - `preds`: N images or texts.
-    - `target`: N images or texts; absent for quality and attributes.
+    - `target`: N images or texts, or one text, as a plain `str`, for all; absent for quality and attributes.
 
-    Images are PIL images, `pathlib.Path`s, uint8 tensors (0–255), float tensors (0–1), one, a batch
-    `[N, C, H, W]`, or a list of any sizes; texts are strings.
+    Images are PIL images, `pathlib.Path`s, uint8 (0–255) or float (0–1) tensors `[C, H, W]` or arrays
+    `[H, W, C]`; one, a batch (`[N, C, H, W]`, `[N, H, W, C]`), or a list of any sizes; texts are strings. A pandas
+    `Series`, a NumPy array of strings and a column of `datasets` are as good as a list.
+
+    Inside `torch.autocast` the model keeps its own precision, so that equal signatures mean equal scores.
 
     As output of `compute` (and `forward`) it returns a float32 scalar, the mean over all samples, or with
     `reduction="none"` the scores `[N]`, in the order of the updates (across processes: by rank).
@@ -46,7 +50,7 @@ class UniSimScore(UniSimMetric):
             named.
         method: How quality and attributes are scored: `"naive"` (similarity to one prompt) or `"clip-iqa"`
             (softmax over an antonym pair).
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reduction: `"mean"`, or `"none"` for one score a sample (these are kept in memory).
         kwargs: What every torchmetrics `Metric` takes.
 
@@ -75,7 +79,7 @@ class UniSimScore(UniSimMetric):
         model_name_or_path: ModelLike = BUNDLED,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         reduction: Literal["mean", "none"] = "mean",
         **kwargs: Any,
     ) -> None:
@@ -99,7 +103,7 @@ class UniSimScore(UniSimMetric):
 
         Args:
             preds: N images or texts.
-            target: N images or texts, or None for quality and attributes.
+            target: N images or texts, one text for all, or None for quality and attributes.
 
         Raises:
             ValueError: If the inputs do not fit together, or mean another task than those before.
@@ -147,9 +151,10 @@ class UniSimRanking(UniSimMetric):
 
     As input to `update` the metric takes
 
-    - `candidates`: B groups of N ≥ 2 images or texts, a tensor `[B, N, C, H, W]` or nested sequences; groups
-      may differ in size.
-    - `references`: B images or texts; absent for quality, attributes and odd-one-out.
+    - `candidates`: B groups of N ≥ 2 images or texts, a tensor `[B, N, C, H, W]`, an array `[B, N, H, W, C]` or
+      nested sequences; groups may differ in size.
+    - `references`: B images or texts, or one text, as a plain `str`, for all; absent for quality, attributes and
+      odd-one-out.
     - `choices`: the index of the alternative that people chose, integers `[B]`; may be absent.
 
     As output of `compute` it returns a dictionary
@@ -166,7 +171,7 @@ class UniSimRanking(UniSimMetric):
         model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
         task: The task; inferred if None. Attributes and `odd-one-out` have to be named.
         method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         max_alternatives: The largest group that can be ranked; states have this size from the start, so that
             they never grow and synchronise exactly.
         kwargs: What every torchmetrics `Metric` takes.
@@ -205,7 +210,7 @@ class UniSimRanking(UniSimMetric):
         model_name_or_path: ModelLike = BUNDLED,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         max_alternatives: int = 32,
         **kwargs: Any,
     ) -> None:
@@ -231,7 +236,7 @@ class UniSimRanking(UniSimMetric):
 
         Args:
             candidates: B groups of N ≥ 2 images or texts.
-            references: B images or texts, or None for quality, attributes and odd-one-out.
+            references: B images or texts, one text for all, or None for quality, attributes and odd-one-out.
             choices: Index of the candidate that people chose in each group, integers `[B]`.
 
         Raises:
@@ -247,6 +252,7 @@ class UniSimRanking(UniSimMetric):
                 f" but got {max(group_sizes)}."
             )
         human = None if choices is None else check_choices(choices, sizes)
+        references = one_for_each(references, len(sizes)) if task == "image-text" else references
         scores = self._compare(candidates, references, task).to(self.device)
         answered = self._answered(scores)
         scores = self._prepare(scores[answered], int(sizes[answered].sum()))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -20,6 +21,7 @@ from torch.nn.functional import interpolate
 
 from unisim_metrics.decoding import pil_to_tensor
 from unisim_metrics.preprocessing import Preprocessing, Triple
+from unisim_metrics.strips import is_strip, kept_taps, resize_strip, weigh_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +45,8 @@ _PACKED_AT_ONCE = 2**20  # pixels, to bound the memory that packing takes
 def resize_pil(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """Pillow's own resize, then the crop: RGB image to ``[3, S, S]`` uint8, bit for bit the reference."""
     height, width = preprocessing.resized(image.height, image.width)
+    if is_strip(image.height, image.width, preprocessing):
+        return pil_to_tensor(resize_strip(image, preprocessing))
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     top, left, side = preprocessing.offset(height), preprocessing.offset(width), preprocessing.size
@@ -55,6 +59,10 @@ def resize_bytes(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     It follows Pillow's fixed-point arithmetic, within 1 or 2 of 255 levels.
     """
     pixels = flatten_alpha(pixels)
+    if is_strip(pixels.shape[-2], pixels.shape[-1], preprocessing):
+        images = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+        strips = (Image.fromarray(np.ascontiguousarray(image)) for image in images)
+        return torch.stack([resize_pil(strip, preprocessing) for strip in strips])
     height, width = preprocessing.resized(*pixels.shape[-2:])
     top, left, side = preprocessing.offset(height), preprocessing.offset(width), preprocessing.size
     rows, columns = slice(top, top + side), slice(left, left + side)
@@ -71,7 +79,7 @@ def resize_floats(pixels: Tensor, preprocessing: Preprocessing, dtype: torch.dty
     """The kernel of every device and of gradients, to ``[N, 1 or 3, S, S]`` of ``dtype`` in [0, 1].
 
     Pillow resizes along rows, then columns, and clips in between, which is why a single two-dimensional pass
-    is up to 16 of 255 levels off near sharp edges. Here the passes are two as well. (Since Pillow 13 it takes
+    is up to 16 of 255 levels off near sharp edges. Here the passes are two as well. (It takes
     the columns of some tall images first. No kernel of torch follows: what it clips differs there.) uint8
     pixels are rounded after each pass, as Pillow does. Float pixels are clipped only: gradients reach every
     pixel that is not clipped, and the clip leaves the accepted slack around [0, 1], so that rounding does not
@@ -82,6 +90,9 @@ def resize_floats(pixels: Tensor, preprocessing: Preprocessing, dtype: torch.dty
     clip = _clip_levels if is_bytes else _clip_units
     height, width = preprocessing.resized(*pixels.shape[-2:])
     top, left, side = preprocessing.offset(height), preprocessing.offset(width), preprocessing.size
+    if is_strip(pixels.shape[-2], pixels.shape[-1], preprocessing):
+        pixels = _resize_strip(pixels, preprocessing, clip)
+        return pixels / 255 if is_bytes else pixels
     columns = slice(left, left + side)
     pixels = _resize_axis(pixels, (pixels.shape[-2], width), clip)[..., columns]
     pixels = _resize_axis(pixels, (height, side), clip)[..., top : top + side, :]
@@ -117,8 +128,6 @@ def normalise_bytes(crops: Tensor, preprocessing: Preprocessing, out: Tensor) ->
 
     The operations are those of ``normalise``, to the last bit.
     """
-    import numpy as np
-
     pixels = out.numpy()
     mean = np.array(preprocessing.mean, pixels.dtype).reshape(3, 1, 1)
     std = np.array(preprocessing.std, pixels.dtype).reshape(3, 1, 1)
@@ -138,8 +147,6 @@ def _resize_planes(pixels: Tensor, size: tuple[int, int], rows: slice, columns: 
     The kernel works on interleaved channels and spends twice its own time on getting there from planes.
     Packed first, four to a pixel, whatever images and channels they are of, they take half of that.
     """
-    import numpy as np
-
     planes = pixels.numpy().reshape(-1, *pixels.shape[-2:])
     crops = np.empty((len(planes), rows.stop - rows.start, columns.stop - columns.start), dtype=np.uint8)
     at_once = 4 * max(1, _PACKED_AT_ONCE // planes[0].size)
@@ -162,8 +169,6 @@ def _pack(lanes: Sequence[NDArray[Any]]) -> Tensor:
 
     Whole words are shifted and joined, which is vectorised, where bytes would be moved one by one.
     """
-    import numpy as np
-
     *others, last = lanes
     words = np.empty_like(lanes[0], dtype=np.uint32)
     words[: len(last)], words[len(last) :] = last, 0
@@ -178,6 +183,20 @@ def _resize_axis(pixels: Tensor, size: tuple[int, int], clip: Callable[[Tensor],
     if tuple(pixels.shape[-2:]) == size:
         return pixels
     return clip(interpolate(pixels, size, mode="bicubic", antialias=True))
+
+
+def _resize_strip(pixels: Tensor, preprocessing: Preprocessing, clip: Callable[[Tensor], Tensor]) -> Tensor:
+    """The two passes of an image that is far longer than its crop, over what the crop keeps."""
+    height, width = preprocessing.resized(*pixels.shape[-2:])
+    side = preprocessing.size
+    if width > height:
+        taps = kept_taps(pixels.shape[-1], width, preprocessing)
+        columns = clip(weigh_rows(pixels.transpose(-1, -2), taps)).transpose(-1, -2)
+        return _resize_axis(columns, (side, side), clip)
+    taps = kept_taps(pixels.shape[-2], height, preprocessing)
+    read, places, weights = taps
+    rows = _resize_axis(pixels[..., read, :], (read.stop - read.start, side), clip)
+    return clip(weigh_rows(rows, (slice(0, rows.shape[-2]), places, weights)))
 
 
 def _clip_levels(pixels: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
+from unisim_metrics.contents import content_of
 from unisim_metrics.functional.compare import Embedder
 from unisim_metrics.models import PerceptualModel
+from unisim_metrics.tasks import Modality
 
 
 class Hidden(list[nn.Module]):
@@ -22,30 +24,30 @@ class Hidden(list[nn.Module]):
 
 
 class FeatureKey:
-    """Images or texts as the key of a cache: equal where they are the same objects, not written to since."""
+    """Images or texts as the key of a cache: equal where their contents are, whatever objects hold them.
 
-    def __init__(self, items: Any) -> None:
-        self.items = items
-        listed = items if isinstance(items, (list, tuple)) else (items,)
-        # The key is kept with the cached features, and its items with it: no other object gets their ids.
-        self._marks = tuple(_mark(item) for item in listed)
+    Pixels can change in an object that stays the same (a picture drawn on, a buffer refilled, a file written
+    anew), and often without a trace; so the key is made of the bytes themselves, anew at every use.
+    """
+
+    def __init__(self, items: Any, modality: Modality, model: PerceptualModel) -> None:
+        self.modality = modality
+        self._items = items
+        # The model's weights may be trained between two updates, and it may move to another device.
+        state = (modality, model.weights_hash(), model.input_tag, str(model.device))
+        listed = items if isinstance(items, list | tuple) else (items,)
+        self._mark: Hashable = (state, *(content_of(item, modality) for item in listed))
 
     def __hash__(self) -> int:
-        return hash(self._marks)
+        return hash(self._mark)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, FeatureKey) and self._marks == other._marks
+        return isinstance(other, FeatureKey) and self._mark == other._mark
 
-
-def _mark(item: Any) -> Hashable:
-    if isinstance(item, str):
-        return item
-    if not isinstance(item, Tensor):
-        return id(item)
-    version = 0 if item.is_inference() else item._version
-    # Every metric takes its own view of a batch of groups: views of one tensor are told by their place in it.
-    base = item if item._base is None else item._base
-    return id(base), version, item.storage_offset(), item.shape, item.stride()
+    def take(self) -> Any:
+        """The items, once: the cache keeps the key, and shall not keep the pixels with it."""
+        items, self._items = self._items, None
+        return items
 
 
 class FeatureNetwork(nn.Module):
@@ -56,26 +58,55 @@ class FeatureNetwork(nn.Module):
         self._model = Hidden([cast(nn.Module, model)])
         self.identity = f"{model.name}@{model.weights_hash()[:12]} {model.input_tag}"
 
-    def forward(self, key: FeatureKey, modality: Literal["image", "text"]) -> Tensor:
+    def forward(self, key: FeatureKey) -> Tensor:
         """Embed the items of `key`."""
         model = cast(Embedder, self._model[0])
-        return model.embed_images(key.items) if modality == "image" else model.embed_texts(key.items)
+        return model.embed_images(key.take()) if key.modality == "image" else model.embed_texts(key.take())
 
     def extra_repr(self) -> str:
         """The model's name, weights and input: what `FeatureShare` compares."""
         return self.identity
 
 
-class SharedEmbedder:
-    """Embeds through the network that `FeatureShare` put in the model's place."""
+class EmbedOnce:
+    """Embeds every object once, for as long as nobody writes to it: within one call.
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    Args:
+        embedder: What embeds.
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._known: dict[tuple[Modality, tuple[int, ...]], tuple[Any, Tensor]] = {}
 
     def embed_images(self, images: Any) -> Tensor:
         """Embed images, `[N, D]`."""
-        return cast(Tensor, self.network(FeatureKey(images), "image"))
+        return self._embed(images, "image")
 
     def embed_texts(self, texts: Any) -> Tensor:
         """Embed texts, `[N, D]`."""
-        return cast(Tensor, self.network(FeatureKey(texts), "text"))
+        return self._embed(texts, "text")
+
+    def _embed(self, items: Any, modality: Modality) -> Tensor:
+        listed = tuple(items) if isinstance(items, list | tuple) else (items,)
+        key = modality, tuple(id(item) for item in listed)
+        if key not in self._known:
+            embed = self._embedder.embed_images if modality == "image" else self._embedder.embed_texts
+            self._known[key] = listed, embed(items)  # kept, so that no other object gets its id
+        return self._known[key][1]
+
+
+class SharedEmbedder:
+    """Embeds through the network that `FeatureShare` put in the model's place."""
+
+    def __init__(self, network: nn.Module, model: PerceptualModel) -> None:
+        self.network = network
+        self.model = model
+
+    def embed_images(self, images: Any) -> Tensor:
+        """Embed images, `[N, D]`."""
+        return cast(Tensor, self.network(FeatureKey(images, "image", self.model)))
+
+    def embed_texts(self, texts: Any) -> Tensor:
+        """Embed texts, `[N, D]`."""
+        return cast(Tensor, self.network(FeatureKey(texts, "text", self.model)))

@@ -1,6 +1,6 @@
 """One line that says what made a score, after sacreBLEU's.
 
-    unisim|model:unisim-vit-b-32@3f2a9c01b7de|task:quality/naive|input:224-bicubic|v:0.1.0
+    unisim|model:unisim-vit-b-32@3f2a9c01b7de|task:quality/naive|input:224-bicubic-ftfy|v:0.2.0
 
 Equal signatures mean equal weights, task, prompts, preprocessing and library version.
 """
@@ -8,7 +8,7 @@ Equal signatures mean equal weights, task, prompts, preprocessing and library ve
 from __future__ import annotations
 
 from unisim_metrics.models.protocol import PerceptualModel
-from unisim_metrics.prompts import Prompts, prompts_tag
+from unisim_metrics.prompts import PromptsLike, prompts_tag
 from unisim_metrics.tasks import Method, Task
 from unisim_metrics.version import __version__
 
@@ -16,7 +16,7 @@ HASH_LENGTH = 12
 
 
 def signature(
-    model: PerceptualModel, task: Task | None, method: Method = "naive", prompts: Prompts | None = None
+    model: PerceptualModel, task: Task | None, method: Method = "naive", prompts: PromptsLike = None
 ) -> str:
     """Return the signature of scores of `model`.
 
@@ -24,7 +24,7 @@ def signature(
         model: The model that scores.
         task: The task, or None while it is still to be inferred.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
     """
     made_of = "inferred" if task is None else task + prompts_tag(task, method, prompts)
     weights = model.weights_hash()[:HASH_LENGTH]

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 
+from unisim_metrics.arrays import is_pixel_array
 from unisim_metrics.images import is_image
+from unisim_metrics.task_names import (
+    ATTRIBUTES,
+    METHODS,
+    TASKS,
+    Attribute,
+    Method,
+    Task,
+    check_method,
+    check_task,
+)
 
-Task = Literal[
-    "image-image",
-    "image-text",
-    "caption",
-    "quality",
-    "brightness",
-    "colorfulness",
-    "contrast",
-    "sharpness",
-    "odd-one-out",
+__all__ = [
+    "ATTRIBUTES",
+    "METHODS",
+    "TASKS",
+    "Attribute",
+    "Method",
+    "Modality",
+    "Task",
+    "check_method",
+    "check_task",
+    "modalities",
+    "resolve_task",
 ]
-Attribute = Literal["quality", "brightness", "colorfulness", "contrast", "sharpness"]
-Method = Literal["naive", "clip-iqa"]
-Modality = Literal["image", "text"]
 
-TASKS: tuple[Task, ...] = get_args(Task)
-ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
-METHODS: tuple[Method, ...] = get_args(Method)
+Modality = Literal["image", "text"]
 
 # The modalities of (predictions or alternatives, target or reference); None where there is no reference.
 _MODALITIES: dict[Task, tuple[Modality, Modality | None]] = {
@@ -37,20 +44,6 @@ _MODALITIES: dict[Task, tuple[Modality, Modality | None]] = {
     "odd-one-out": ("image", None),
     **{attribute: ("image", None) for attribute in ATTRIBUTES},
 }
-
-
-def check_task(task: str | None) -> Task | None:
-    """Return `task` if it is one (or None), else raise a `ValueError` that lists them."""
-    if task is not None and task not in TASKS:
-        raise ValueError(f"Argument `task` must be one of {TASKS} or None, but got {task!r}.")
-    return task
-
-
-def check_method(method: str) -> Method:
-    """Return `method` if it is one, else raise a `ValueError` that lists them."""
-    if method not in METHODS:
-        raise ValueError(f"Argument `method` must be one of {METHODS}, but got {method!r}.")
-    return method
 
 
 def modalities(task: Task) -> tuple[Modality, Modality | None]:
@@ -77,6 +70,7 @@ def resolve_task(
     """
     first = _modality(preds, names[0])
     second = None if target is None else _modality(target, names[1])
+    passed = _describe(first, second)
     if task is not None:
         expected = modalities(task)
         # A str names an image file where the task wants an image there.
@@ -87,7 +81,7 @@ def resolve_task(
         if (first, second) != expected:
             raise ValueError(
                 f"Arguments `{names[0]}` and `{names[1]}` must be {_describe(*expected)} for task {task!r},"
-                f" but got {_describe(first, second)}."
+                f" but got {passed}."
             )
         return task
     if (first, second) == ("image", None):
@@ -97,7 +91,7 @@ def resolve_task(
             return candidate
     raise ValueError(
         f"Arguments `{names[0]}` and `{names[1]}` must be images and images, images and texts, texts and images, or"
-        f" images alone, but got {_describe(first, second)}. Image files are named by `pathlib.Path`; a str is a text."
+        f" images alone, but got {passed}. Image files are named by `pathlib.Path`; a str is a text."
     )
 
 
@@ -121,10 +115,10 @@ def _is_list(value: Any) -> bool:
 def _leaf_modality(leaf: Any, name: str) -> Modality:
     if isinstance(leaf, str):
         return "text"
-    if isinstance(leaf, (torch.Tensor, os.PathLike)) or is_image(leaf):
+    if isinstance(leaf, torch.Tensor) or is_pixel_array(leaf) or is_image(leaf):
         return "image"
     raise TypeError(
-        f"Argument `{name}` must hold images (PIL image, tensor, pathlib.Path) or texts (str),"
+        f"Argument `{name}` must hold images (PIL image, tensor, array, pathlib.Path) or texts (str),"
         f" but got {type(leaf).__module__}.{type(leaf).__qualname__}."
     )
 

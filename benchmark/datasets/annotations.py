@@ -53,6 +53,8 @@ class Entry:
         value = self.fields.get(name)
         if not isinstance(value, str) or not value.strip():
             self.fail(name, "a text that is not empty")
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise self.error(f"{name!r} to hold characters, no half of a surrogate pair", ascii(value))
         return value
 
     def file(self, name: str) -> str:
@@ -148,7 +150,7 @@ def read_json(path: Path) -> Iterator[Entry]:
     """Yield the records of a JSON file that holds one list of them."""
     try:
         records = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         line = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "whole file"
         raise Entry(path, line, {}).error("JSON in UTF-8", error) from error
     if not isinstance(records, list):
@@ -169,7 +171,10 @@ def read_json_lines(path: Path) -> Iterator[Entry]:
             place = f"line {number}"
             try:
                 record = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            except (
+                ValueError,
+                RecursionError,
+            ) as error:  # a ValueError also for a number of thousands of digits
                 raise Entry(path, place, {}).error("JSON in UTF-8", error) from error
             if not isinstance(record, dict):
                 raise Entry(path, place, {}).error("a record", record)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from ..errors import TooFewSamplesError
 from ..samples import Candidate, Sample, Stream, arrange, relative_name
 from .hub_files import HubFiles
 
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 
     from unisim_metrics.tasks import Task
 
-__all__ = ["Dataset", "Kind", "PooledDataset", "Split", "Status", "both", "splits"]
+__all__ = ["Dataset", "Kind", "PooledDataset", "Protocol", "Split", "Status", "both", "splits"]
 
 Split = Literal["test", "train"]
+
+Protocol = Literal["paper", "authors"]
+"""Whose choices a set follows where the paper and the authors' code differ: see docs/authors_code.md."""
 
 if TYPE_CHECKING:
     Kind = Task | Literal["retrieval"]
@@ -77,6 +81,7 @@ class Dataset(ABC):
         licence: The terms of use, as far as its publisher states them.
         hub_id: The dataset's own name on the Hub, if its publisher put it there.
         hub: What can be fetched from the Hub for each split, by `unisim bench data get`.
+        protocol: Whether samples and images are as the paper describes them, or as the authors' code makes them.
     """
 
     id: str
@@ -90,6 +95,7 @@ class Dataset(ABC):
     licence: str = "as stated by its publisher"
     hub_id: str | None = None
     hub: Mapping[Split, HubFiles] = MappingProxyType({})
+    protocol: Protocol = "paper"
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -161,6 +167,9 @@ class Dataset(ABC):
     def image(self, path: Path) -> Image.Image:
         """Return an image of the set as it is shown to a model.
 
+        By the authors' protocol it is what Pillow's `convert("RGB")` makes of the file: not turned by its EXIF tag,
+        without its transparency.
+
         Args:
             path: An image out of the samples. Not every set keeps its images as files of their own, so go
                 through this method rather than open the path.
@@ -169,16 +178,22 @@ class Dataset(ABC):
             ImageReadError: If the file cannot be read. The message names it.
         """
         # Here, not above: decoding needs torch, which listing samples does not.
-        from PIL import Image
+        from unisim_metrics.decoding import DECODING_ERRORS, open_image, unreadable
 
-        from unisim_metrics.decoding import pil_to_rgb, unreadable
+        if self.protocol == "paper":
+            return open_image(path)
+        from PIL import Image
 
         try:
             with Image.open(path) as image:
                 image.load()
-                return pil_to_rgb(image)
-        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on bad files
+                return _plain_rgb(image)
+        except DECODING_ERRORS as error:
             raise unreadable(path, error) from error
+
+    def draws_per_pass(self, split: Split) -> int | None:
+        """Return how many samples of a split one pass over a mixture of sets takes: None for all of them."""
+        return None
 
     def original(self, image: Path) -> Path:
         """Return the image of which this one is a copy, as far as samples do not tell: by default itself.
@@ -202,14 +217,15 @@ class Dataset(ABC):
         """Return how many of the available samples to draw.
 
         Raises:
-            ValueError: If `n` are asked for and there are fewer.
+            TooFewSamplesError: If `n` are asked for and there are fewer.
         """
         if n is None:
             return available if split == "train" else min(self.size, available)
         if n > available:
-            raise ValueError(
+            raise TooFewSamplesError(
                 f"Argument `n` must be at most {available}, the number of distinct {split} samples of dataset"
-                f" {self.id!r}, but got {n}."
+                f" {self.id!r}, but got {n}.",
+                available,
             )
         return n
 
@@ -235,6 +251,13 @@ class PooledDataset(Dataset):
         pool = self.pool(split)
         count = self.count(split, n, len(pool))
         return pool if count == len(pool) else [pool[index] for index in stream.choose(count, len(pool))]
+
+
+def _plain_rgb(image: Image.Image) -> Image.Image:
+    converted = image.convert("RGB")
+    # The tags go with the pixels that they are about: nobody shall turn the image later.
+    converted.info.clear()
+    return converted
 
 
 def _absent(images: Sequence[Path]) -> Iterator[Path]:

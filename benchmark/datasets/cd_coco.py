@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from ..samples import Candidate
+from ..samples import Candidate, Stream
 from .annotations import read_csv
 from .base import PooledDataset, Split, splits
 from .hub_files import authors_archive
@@ -28,7 +29,8 @@ MACHINES = {
 class CdCoco(PooledDataset):
     """The caption that most experts chose, three of them at least, against each that none chose.
 
-    Of captions chosen equally often the first counts as best, in the order of the machines.
+    Of captions chosen equally often the first counts as best, in the order of the machines; by the authors' protocol
+    any of them, by chance, and a choice that several lines hold counts as often.
     """
 
     id = "cd-coco"
@@ -45,9 +47,27 @@ class CdCoco(PooledDataset):
 
     def pool(self, split: Split) -> Sequence[Candidate]:
         """Return one choice a caption that no expert chose."""
-        return distinct(self._choices())
+        choices = ((image, (best[0], wrong)) for image, best, wrong in self._choices() if best[0] != wrong)
+        return distinct(choices)
 
-    def _choices(self) -> Iterator[Candidate]:
+    def draw(self, split: Split, n: int | None, stream: Stream) -> Sequence[Candidate]:
+        """Return `n` choices, by the authors' protocol with any of the captions that were chosen most often."""
+        if self.protocol == "paper":
+            return super().draw(split, n, stream)
+        choices = [
+            (image, others, wrong)
+            for image, best, wrong in self._choices()
+            if (others := [text for text in best if text != wrong])
+        ]
+        words = stream.words(len(choices), "best").tolist()
+        drawn = stream.choose(self.count(split, n, len(choices)), len(choices))
+        return [
+            (image, (best[words[index] % len(best)], wrong))
+            for index, (image, best, wrong) in ((index, choices[index]) for index in drawn)
+        ]
+
+    def _choices(self) -> Iterator[tuple[Path, list[str], str]]:
+        """Yield an image, the captions that most experts chose, and one that none chose."""
         captions = {
             row.file("fname"): row for row in read_csv(self.path(CAPTIONS), ("fname", *MACHINES.values()))
         }
@@ -59,9 +79,8 @@ class CdCoco(PooledDataset):
             if name not in captions:
                 row.fail("Image_URL", f"an image that {CAPTIONS} has captions of")
             votes = {machine: row.number(machine) for machine in MACHINES}
-            best = max(votes, key=votes.__getitem__)
+            most = max(votes.values())
+            best = [captions[name].text(MACHINES[machine]) for machine in votes if votes[machine] == most]
             for machine, count in votes.items():
                 if count == 0:
-                    right, wrong = (captions[name].text(MACHINES[which]) for which in (best, machine))
-                    if right != wrong:
-                        yield folder / name, (right, wrong)
+                    yield folder / name, best, captions[name].text(MACHINES[machine])

@@ -17,6 +17,8 @@ COLUMNS = ("image_path", "prompt_id", "prompt", "rank")
 class ImageReward(PooledDataset):
     """The official validation split, of 412 prompts; of images of equal rank the first counts as best or worst.
 
+    By the authors' protocol the first row of a prompt stands against its last, whatever the ranks between them.
+
     Read from the dataset's own `metadata-validation.parquet` (which needs `pyarrow`), with the archives under
     `images/validation` unpacked, so that each `image_path` is found under `imagereward`.
     """
@@ -46,7 +48,8 @@ class ImageReward(PooledDataset):
             rows_of[row.text("prompt_id")].append(row)
         candidates: list[Candidate] = []
         for rows in rows_of.values():
-            best, worst = (choose(rows, key=lambda row: row.number("rank")) for choose in (min, max))
+            ends = rows if self.protocol == "paper" else (rows[0], rows[-1])
+            best, worst = (choose(ends, key=lambda row: row.number("rank")) for choose in (min, max))
             if best.number("rank") < worst.number("rank"):
                 images = tuple(self.root / "imagereward" / row.file("image_path") for row in (best, worst))
                 candidates.append((best.text("prompt"), images))

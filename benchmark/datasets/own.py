@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from unisim_metrics.tasks import TASKS, Modality, Task, modalities
+from unisim_metrics.text_files import write_text
 
 from ..samples import Candidate, Item, Sample
 from .annotations import Entry, read_json_lines, read_parquet
@@ -120,7 +121,7 @@ def write_json_lines(
             fields["reference"] = record(sample.reference)
         fields["alternatives"] = [record(item) for item in sample.alternatives]
         lines.append(json.dumps(fields, ensure_ascii=False) + "\n")
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def _read(path: Path) -> Iterator[Entry]:

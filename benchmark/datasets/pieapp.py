@@ -65,7 +65,8 @@ class PieApp2Afc(_PieApp):
 class PieAppIqa(_PieApp):
     """The reference against each distorted image of those pairs, each image once. The reference is better.
 
-    The paper counts an image as often as pairs hold it; the test split has 40 references with 15 distorted images.
+    The paper counts an image as often as pairs hold it, and so does the authors' protocol; the test split has 40
+    references with 15 distorted images.
     """
 
     id = "pieapp-iqa"
@@ -75,6 +76,7 @@ class PieAppIqa(_PieApp):
 
     def pool(self, split: Split) -> Sequence[Candidate]:
         """Return one pair a distorted image."""
-        return distinct(
+        choices = (
             (None, (reference, image)) for reference, *pair in self._judged(split) for image in sorted(pair)
         )
+        return distinct(choices) if self.protocol == "paper" else list(choices)

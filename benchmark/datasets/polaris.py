@@ -19,7 +19,8 @@ class Polaris(PooledDataset):
     """Each reference caption against the candidate, where people gave that at most one half; official splits.
 
     The columns are read by position, whatever the first line calls them: the image's file name, its reference captions
-    as a Python list, the candidate, and people's score of it. A candidate that repeats a reference is left out.
+    as a Python list, the candidate, and people's score of it. A candidate that repeats a reference is left out. What
+    several lines hold counts once; by the authors' protocol as often as it stands there.
     """
 
     id = "polaris"
@@ -34,7 +35,8 @@ class Polaris(PooledDataset):
 
     def pool(self, split: Split) -> Sequence[Candidate]:
         """Return one choice a reference caption."""
-        return distinct(self._choices(split))
+        choices = self._choices(split)
+        return distinct(choices) if self.protocol == "paper" else list(choices)
 
     def _choices(self, split: Split) -> Iterator[Candidate]:
         folder = self.root / "polaris" / "images"

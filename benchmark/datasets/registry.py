@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from .agiqa import Agiqa3kAlignment, Agiqa3kQuality
 from .bapps import Bapps
-from .base import Dataset, Kind
+from .base import Dataset, Kind, Protocol
 from .cd_coco import CdCoco
 from .editing import HQEditCaptions, HQEditImages, MagicBrush
 from .hpdv2 import HPDv2
@@ -92,18 +92,27 @@ def list_datasets(
     ]
 
 
-def load_dataset(dataset: str | Path, root: str | Path) -> Dataset:
+def load_dataset(dataset: str | Path, root: str | Path, protocol: Protocol = "paper") -> Dataset:
     """Return a set, whose files are looked for under a data root.
 
     Args:
         dataset: An id out of `list_datasets`, variants included, or a file of one's own samples, JSON lines or
             Parquet: a `Path`, or a text that ends in `.jsonl` or `.parquet`.
         root: The data root.
+        protocol: `"paper"`, or `"authors"` for the samples and images of the authors' code where it differs.
 
     Raises:
-        ValueError: If no set has that id.
+        ValueError: If no set has that id, or there is no such protocol.
         AnnotationError: If the file is malformed. The message names the line.
     """
+    if protocol not in get_args(Protocol):
+        raise ValueError(f"Argument `protocol` must be one of {get_args(Protocol)}, but got {protocol!r}.")
+    found = _find(dataset, root)
+    found.protocol = protocol
+    return found
+
+
+def _find(dataset: str | Path, root: str | Path) -> Dataset:
     if isinstance(dataset, Path) or dataset.endswith(_FILES):
         # The check of a file's tasks needs their module, and that needs torch.
         from .own import OwnSamples

@@ -22,7 +22,8 @@ class SiceBrightness(PooledDataset):
     """Which of two exposures is brighter: the one with the higher mean of luma, rounded down; equal ones make no pair.
 
     The scenes are the first 10 % in the order of the parts and of the scenes' names (as text). There is no annotation
-    file, so listing the samples reads these scenes' images. Models are shown them at a fifth of their size.
+    file, so listing the samples reads these scenes' images. Models are shown them at a fifth of their size. By the
+    authors' protocol a folder `Label`, which holds one good exposure of each scene, counts as a scene.
     """
 
     id = "sice-brightness"
@@ -57,7 +58,7 @@ class SiceBrightness(PooledDataset):
             scene
             for part in PARTS
             for scene in sorted(self.path(f"sice/{part}").iterdir())
-            if scene.is_dir() and scene.name != "Label"
+            if scene.is_dir() and (self.protocol == "authors" or scene.name != "Label")
         ]
         for scene in scenes[: int(len(scenes) * SHARE)]:
             yield sorted(path for path in scene.iterdir() if path.is_file() and path.name[0] != ".")

@@ -22,6 +22,7 @@ class PaperModel:
         generative: Whether it answers in words (♣ in the paper) rather than from embeddings.
         specialty: The task that it was made for; None for models of several tasks.
         trained: The sets whose training split it has seen, as far as the paper marks them.
+        unnamed: Why the registry has no name for it; None where it has.
     """
 
     id: str
@@ -30,6 +31,7 @@ class PaperModel:
     generative: bool
     specialty: str | None
     trained: frozenset[str]
+    unnamed: str | None
 
 
 def read_csv(name: str) -> list[dict[str, str]]:
@@ -45,6 +47,7 @@ PAPER_MODELS: dict[str, PaperModel] = {
         generative=row["generative"] == "yes",
         specialty=row["specialty"] or None,
         trained=frozenset(row["trained"].split()),
+        unnamed=row["unnamed"] or None,
     )
     for row in read_csv("models.csv")
 }

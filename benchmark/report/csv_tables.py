@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..efficiency import EfficiencyReport, ModelEfficiency
+from .apart import ApartRow
 from .tables import Cell, Table
 
-__all__ = ["SOURCES", "efficiency_to_csv", "to_csv"]
+__all__ = ["SOURCES", "apart_to_csv", "efficiency_to_csv", "to_csv"]
 
 SOURCES: dict[str, Callable[[Cell], float | None]] = {
     "paper": lambda cell: cell.paper,
@@ -17,8 +18,14 @@ SOURCES: dict[str, Callable[[Cell], float | None]] = {
     "low": lambda cell: None if cell.measured is None else 100 * cell.measured.low,
     "high": lambda cell: None if cell.measured is None else 100 * cell.measured.high,
     "outside": lambda cell: cell.difference if cell.outside else None,
+    "truncated": lambda cell: cell.truncated,
 }
-"""What a line holds: the last one ours less the paper's, where that lies outside our interval."""
+"""What a line holds: `outside` ours less the paper's, where that lies outside our interval; `truncated` the number of
+texts that were cut to the model's context."""
+
+_DIGITS = {"paper": 1, "truncated": 0}
+# What a spreadsheet takes for a formula.
+_FORMULAS = ("=", "+", "-", "@")
 
 
 def to_csv(table: Table) -> str:
@@ -30,10 +37,30 @@ def to_csv(table: Table) -> str:
         for source, read in SOURCES.items():
             values = [read(row.cells.get(column.id, Cell())) for column in table.columns]
             if any(value is not None for value in values):
-                digits = 1 if source == "paper" else 2
+                digits = _DIGITS.get(source, 2)
                 figures = ("" if value is None else f"{value:.{digits}f}" for value in values)
-                writer.writerow([row.id, row.name, row.group, source, *figures])
+                writer.writerow([_text(row.id), _text(row.name), row.group, source, *figures])
     return file.getvalue()
+
+
+def apart_to_csv(rows: Iterable[ApartRow]) -> str:
+    """Return what was measured on other samples than the paper's as CSV, figures in per cent."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    numbers = ("n", "lost", "truncated_texts", "demonstrations", "figure", "low", "high")
+    writer.writerow(["model", "name", "samples", "dataset", *numbers])
+    for row in rows:
+        result = row.result
+        counts = (result.n, result.lost, result.truncated_texts, result.demonstrations)
+        figures = (f"{100 * share:.2f}" for share in (row.figure.value, row.figure.low, row.figure.high))
+        names = (_text(row.id), _text(row.name), result.provenance or "unknown", _text(result.dataset))
+        writer.writerow([*names, *("" if count is None else count for count in counts), *figures])
+    return file.getvalue()
+
+
+def _text(text: str) -> str:
+    """Return text that a spreadsheet shows rather than computes."""
+    return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
 def efficiency_to_csv(report: EfficiencyReport) -> str:
@@ -42,5 +69,5 @@ def efficiency_to_csv(report: EfficiencyReport) -> str:
     columns = list(ModelEfficiency.model_fields)
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(model.model_dump() for model in report.models)
+    writer.writerows({**model.model_dump(), "name": _text(model.name)} for model in report.models)
     return file.getvalue()

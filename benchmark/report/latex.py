@@ -8,6 +8,9 @@ from itertools import groupby
 
 from ..efficiency import EfficiencyReport
 from ..paper import Column
+from .apart import HEADS as HEADS_APART
+from .apart import NOTE, ApartRow
+from .apart import describe as describe_apart
 from .costs import HEADS, describe, note
 from .tables import Cell, Row, Table, groups_of
 
@@ -21,7 +24,7 @@ _LEGEND = (
 _MEASURED = (
     r" Where a model was measured, the paper's figure stands below, and $\blacktriangle$ or $\blacktriangledown$"
     r" tells that ours is higher or lower and the paper's outside its 95\,\% interval."
-    r" $\ddagger$: on fewer samples than in the paper."
+    r" $\ddagger$: on fewer samples than in the paper. \S: texts were cut to the model's context."
 )
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -40,13 +43,19 @@ _ESCAPES = {
 def escape(text: str) -> str:
     """Return text so that LaTeX prints it as it is, on one line."""
     escaped = re.sub(r'[\\~^<>|"×–&%$#_{}]', lambda found: _ESCAPES[found[0]], " ".join(text.split()))
-    # A bracket after the end of a row would be read as its option.
-    return f"{{}}{escaped}" if escaped.startswith("[") else escaped
+    # A bracket or a star after the end of a row would be read as its option.
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
 
-def to_latex(tables: Mapping[int, Table], efficiency: EfficiencyReport | None = None) -> str:
+def to_latex(
+    tables: Mapping[int, Table],
+    efficiency: EfficiencyReport | None = None,
+    apart: Sequence[ApartRow] = (),
+) -> str:
     """Return tables as floats over two columns, for a document to input."""
     parts = [_HEAD, *(_table(table) for table in tables.values())]
+    if apart:
+        parts.append(_apart(apart))
     if efficiency is not None:
         parts.append(_efficiency(efficiency))
     return "\n\n".join(parts) + "\n"
@@ -75,6 +84,13 @@ def _efficiency(report: EfficiencyReport) -> str:
         len(HEADS),
         [head, r"\midrule", *rows],
     )
+
+
+def _apart(rows: Sequence[ApartRow]) -> str:
+    body = [_line(map(escape, describe_apart(row))) for row in rows]
+    head = _line(map(escape, HEADS_APART))
+    caption = rf"\textbf{{Other samples}}. {escape(NOTE)}"
+    return _float(caption, "apart", len(HEADS_APART) - 1, [head, r"\midrule", *body])
 
 
 def _float(caption: str, label: str, columns: int, body: Iterable[str]) -> str:
@@ -126,7 +142,11 @@ def _lines(columns: Sequence[Column], row: Row) -> list[str]:
 
 
 def _marks(row: Row) -> str:
-    return (r" $\clubsuit$" if row.generative else "") + (r" $\ddagger$" if row.fewer else "")
+    return (
+        (r" $\clubsuit$" if row.generative else "")
+        + (r" $\ddagger$" if row.fewer else "")
+        + (r" \S" if row.truncated else "")
+    )
 
 
 def _line(cells: Iterable[str]) -> str:

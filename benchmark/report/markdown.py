@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..efficiency import EfficiencyReport
+from .apart import HEADS as HEADS_APART
+from .apart import NOTE, ApartRow
+from .apart import describe as describe_apart
 from .costs import HEADS, describe, note
 from .tables import Cell, Row, Table, groups_of
 
-__all__ = ["to_markdown"]
+__all__ = ["escape", "to_markdown"]
 
 _LEGEND = """\
 Per cent; **best** and *second best* of a column. ♣: answers in words. †: has seen the training split of the set.
 Where a model was measured, its figure stands before the paper's (in parentheses), with ▲ or ▼ if it is higher or lower
-and the paper's lies outside its 95 % interval. ‡: on fewer samples than in the paper."""
+and the paper's lies outside its 95 % interval. ‡: on fewer samples than in the paper. §: texts were cut to the model's
+context."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
 
 
-def to_markdown(tables: Mapping[int, Table], efficiency: EfficiencyReport | None = None) -> str:
+def to_markdown(
+    tables: Mapping[int, Table],
+    efficiency: EfficiencyReport | None = None,
+    apart: Sequence[ApartRow] = (),
+) -> str:
     """Return tables as a page."""
     parts = ["# UniSim-Bench", _LEGEND, *(_table(table) for table in tables.values())]
+    if apart:
+        lines = [_line(HEADS_APART), _line([":--", ":--", ":--", "--:", "--:", "--:", ":--"])]
+        lines += (_line(map(escape, describe_apart(row))) for row in apart)
+        parts.append(f"## Other samples\n\n{escape(NOTE)}\n\n" + "\n".join(lines))
     if efficiency is not None:
         lines = [_line(["Model", *HEADS]), _line([":--", *("--:" for _ in HEADS)])]
-        lines += (_line([_text(model.name), *describe(model)]) for model in efficiency.models)
-        parts.append("## Efficiency\n\n" + "\n".join(lines) + f"\n\n{_text(note(efficiency))}")
+        lines += (_line([escape(model.name), *describe(model)]) for model in efficiency.models)
+        parts.append("## Efficiency\n\n" + "\n".join(lines) + f"\n\n{escape(note(efficiency))}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -45,10 +57,16 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _name(row: Row) -> str:
-    return _text(row.name) + (" ♣" if row.generative else "") + (" ‡" if row.fewer else "")
+    return (
+        escape(row.name)
+        + (" ♣" if row.generative else "")
+        + (" ‡" if row.fewer else "")
+        + (" §" if row.truncated else "")
+    )
 
 
-def _text(text: str) -> str:
+def escape(text: str) -> str:
+    """Return text so that Markdown shows it as it is, in one cell of a table."""
     # A line break would end the table's row.
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return _SPECIAL.sub(r"\\\1", plain)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from ..datasets import load_dataset
 from ..paper import PaperModel, find_model
+from ..provenance import Provenance, is_published
 from ..results import ModelMeta, SetResult, read_results
 from ..statistics import Estimate
 from ..summary import Summary, summarize
@@ -26,8 +27,10 @@ class Measurement:
 
     Attributes:
         meta: What describes the model.
-        results: Those that the tables are about, by set: of the test split, without demonstrations.
-        shown: Its results after demonstrations.
+        results: Those that the tables are about, by set: of the test split, of the paper's samples, without
+            demonstrations.
+        shown: Its results on the paper's samples after demonstrations.
+        apart: Its results on any other samples.
         summary: The averages of `results`.
         model: The model of the paper that it is; None if the paper does not have it.
     """
@@ -35,6 +38,7 @@ class Measurement:
     meta: ModelMeta
     results: Mapping[str, SetResult]
     shown: tuple[SetResult, ...]
+    apart: tuple[SetResult, ...]
     summary: Summary
     model: PaperModel | None
 
@@ -49,6 +53,15 @@ class Measurement:
         sizes = _sizes()
         return tuple(name for name, result in self.results.items() if result.n < sizes.get(name, 0))
 
+    @property
+    def truncated(self) -> dict[str, int]:
+        """How many texts were cut to the model's context, by set, where that is known."""
+        return {
+            name: result.truncated_texts
+            for name, result in self.results.items()
+            if result.truncated_texts is not None
+        }
+
     def figures(self, group: Group) -> dict[str, Estimate]:
         """Return the figures for the columns of a group's table."""
         tasks = [task for task in TASKS if task.group == group]
@@ -62,28 +75,43 @@ class Measurement:
 def read_measurements(*folders: Path) -> tuple[Measurement, ...]:
     """Read the results of all models under folders, sorted by folder.
 
-    Results of one model, with the same weights, are put together. Of those of one set and one number of
-    demonstrations, the first folder's count.
+    Results of one model, with the same weights, are put together. Of those of one set, one kind of samples and one
+    number of demonstrations, the first folder's count.
 
     Raises:
         ValueError: If a file is none of results. The message names file and field.
     """
     metas: dict[tuple[str, str], ModelMeta] = {}
-    found: dict[tuple[str, str], dict[tuple[str, int], SetResult]] = {}
+    found: dict[tuple[str, str], dict[tuple[str, int, Provenance | None], SetResult]] = {}
     for folder in folders:
         for meta, results in read_results(folder):
             key = meta.name, meta.weights_hash
             metas.setdefault(key, meta)
             for result in results.values():
                 if result.split == "test":
-                    found.setdefault(key, {}).setdefault((result.dataset, result.demonstrations), result)
-    return tuple(_measure(meta, found.get(key, {})) for key, meta in metas.items())
+                    asked = result.dataset, result.demonstrations, result.provenance
+                    found.setdefault(key, {}).setdefault(asked, result)
+    return tuple(_measure(meta, found.get(key, {}).values()) for key, meta in metas.items())
 
 
-def _measure(meta: ModelMeta, found: Mapping[tuple[str, int], SetResult]) -> Measurement:
-    plain = {name: result for (name, demonstrations), result in found.items() if demonstrations == 0}
-    shown = tuple(result for (_, demonstrations), result in found.items() if demonstrations > 0)
-    return Measurement(meta, plain, shown, summarize(plain), find_model(meta.name))
+def _measure(meta: ModelMeta, found: Iterable[SetResult]) -> Measurement:
+    plain, shown, apart = {}, [], []
+    for result in found:
+        if not _is_of_paper(result):
+            apart.append(result)
+        elif result.demonstrations == 0:
+            plain[result.dataset] = result
+        else:
+            shown.append(result)
+    return Measurement(meta, plain, tuple(shown), tuple(apart), summarize(plain), find_model(meta.name))
+
+
+def _is_of_paper(result: SetResult) -> bool:
+    """Whether a result is of a set of the paper, whole, and asks what that set asks."""
+    if result.provenance != "paper" or not is_published(result.dataset):
+        return False
+    # No file is looked at for it.
+    return result.task == load_dataset(result.dataset, ".").task
 
 
 @cache

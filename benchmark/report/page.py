@@ -13,6 +13,9 @@ from unisim_metrics.version import __version__
 
 from ..paper import PAPER_MODELS, PAPER_TABLES, Column
 from ..tasks import TASKS
+from .apart import HEADS as HEADS_APART
+from .apart import NOTE, ApartRow
+from .apart import describe as describe_apart
 from .charts import plot, radar, scatter
 from .costs import HEADS, KINDS, describe, note
 from .curves import icl_curves, nafc_curves
@@ -63,6 +66,7 @@ def to_html(
     tables: Mapping[int, Table],
     measurements: Sequence[Measurement],
     efficiency: EfficiencyReport | None = None,
+    apart: Sequence[ApartRow] = (),
 ) -> str:
     """Return the page.
 
@@ -70,7 +74,9 @@ def to_html(
         tables: The tables.
         measurements: What stands in them, for the curves.
         efficiency: What the models cost, if that was measured.
+        apart: What was measured on other samples than the paper's.
     """
+    known = [measured for measured in measurements if measured.results]
     rows = {row.id: row for table in tables.values() for row in table.rows}
     keys = {id: f"m{number}" for number, id in enumerate(rows)}
     names = {key: rows[id].name for id, key in keys.items()}
@@ -82,19 +88,19 @@ def to_html(
         if "core" in figures and "ood" in figures
     }
     shapes = {keys[id]: figures for id, figures in averages.items() if figures}
-    nafc = {keys[id]: curve for id, curve in nafc_curves(measurements).items() if id in keys}
-    icl = {keys[id]: curve for id, curve in icl_curves(measurements).items() if id in keys}
+    nafc = {keys[id]: curve for id, curve in nafc_curves(known).items() if id in keys}
+    icl = {keys[id]: curve for id, curve in icl_curves(known).items() if id in keys}
     return _template().render(
         style=_resource("page.css"),
         script=_resource("page.js"),
         version=__version__,
         summary=_summary(rows.values()),
-        sections=_sections(measurements),
+        sections=_sections(bool(known), bool(apart)),
         commands=_COMMANDS,
         groups={
             key: title for key, title in GROUPS.items() if any(row.group == key for row in rows.values())
         },
-        measured=bool(measurements),
+        measured=bool(known),
         views=[_view(table, keys) for table in tables.values()],
         names=names,
         drawn=_drawn(rows, keys),
@@ -104,8 +110,11 @@ def to_html(
         nafc=plot(nafc, names, unit="alternatives") if nafc else None,
         icl=plot(icl, names, unit="demonstrations") if icl else None,
         efficiency=efficiency and _efficiency(efficiency),
+        apart=[describe_apart(row) for row in apart],
+        apart_heads=HEADS_APART,
+        apart_note=NOTE,
         provenance=[
-            _provenance(measured, rows[measured.id].name) for measured in measurements if measured.id in rows
+            _provenance(measured, rows[measured.id].name) for measured in known if measured.id in rows
         ],
     )
 
@@ -190,6 +199,8 @@ def _cell(row: Row, column: Column, heat: float | None) -> _CellView | None:
         result = row.measurement.results.get(column.id) if row.measurement is not None else None
         if result is not None:
             hints.append(f"n = {result.n}")
+    if cell.truncated:
+        hints.append(f"{cell.truncated:,} texts cut to the model's context")
     if cell.difference is not None:
         hints.append(f"paper {cell.paper:.1f}")
     arrow = "" if not cell.outside else "▲" if (cell.difference or 0) > 0 else "▼"
@@ -203,11 +214,12 @@ def _drawn(rows: Mapping[str, Row], keys: Mapping[str, str]) -> list[str]:
     return [keys[id] for id in (measured + examples)[:_COLORS]]
 
 
-def _sections(measurements: Sequence[Measurement]) -> dict[str, str]:
+def _sections(measured: bool, apart: bool) -> dict[str, str]:
     sections = {"overview": "Overview"}
     sections |= {f"table-{table.number}": table.title for table in PAPER_TABLES.values()}
     sections |= {"correlation": "Do tasks agree?", "curves": "Curves", "efficiency": "Efficiency"}
-    return {**sections, "provenance": "What was measured"} if measurements else sections
+    sections |= {"apart": "Other samples"} if apart else {}
+    return {**sections, "provenance": "What was measured"} if measured else sections
 
 
 def _efficiency(report: EfficiencyReport) -> dict[str, Any]:
@@ -225,6 +237,8 @@ def _provenance(measured: Measurement, name: str) -> dict[str, Any]:
     lost = sum(result.lost for result in measured.results.values())
     notes = [f"{len(measured.fewer)} sets on fewer samples than in the paper"] if measured.fewer else []
     notes += [f"{lost:,} samples without an answer"] if lost else []
+    cut = sum(measured.truncated.values())
+    notes += [f"{cut:,} texts cut to the model's context"] if cut else []
     return {
         "name": name,
         "weights": measured.meta.weights_hash[:12],

@@ -11,7 +11,7 @@ from ..statistics import Estimate
 from ..tasks import TASKS
 from .measurements import Measurement
 
-__all__ = ["GROUPS", "Cell", "Row", "Table", "build_tables", "groups_of", "mark_places"]
+__all__ = ["GROUPS", "Cell", "Row", "Table", "build_tables", "groups_of", "mark_places", "names_of"]
 
 GROUPS: dict[str, str] = {
     "general-purpose": "General-purpose models",
@@ -34,11 +34,13 @@ class Cell:
         measured: Ours, with its 95 % interval, as a share; None where there is none.
         place: 1 if no figure of the column is higher, 2 if only one other value is; else 0. Ours counts where there
             is one, to the digit that is printed.
+        truncated: How many of the set's texts were cut to the model's context; None if that is not known.
     """
 
     paper: float | None = None
     measured: Estimate | None = None
     place: int = 0
+    truncated: int | None = None
 
     @property
     def value(self) -> float | None:
@@ -87,6 +89,11 @@ class Row:
         """Whether it answers in words, as far as that is known."""
         return self.model is not None and self.model.generative
 
+    @property
+    def truncated(self) -> bool:
+        """Whether texts were cut to its context in any of its sets here."""
+        return any(cell.truncated for cell in self.cells.values())
+
     def has_trained_on(self, column: Column) -> bool:
         """Whether it has seen the training split of a set, as far as that is known."""
         return self.model is not None and column.id in self.model.trained
@@ -113,10 +120,12 @@ def build_tables(measurements: Sequence[Measurement]) -> dict[int, Table]:
     """Return the paper's tables, by number, with the figures of measured models beside the paper's.
 
     A model of the paper that was measured several times, with different weights, has a row for each. Rows of models
-    that the paper does not have, or not in that table, stand in those tables that they have a figure for.
+    that the paper does not have, or not in that table, stand in those tables that they have a figure for. What was
+    measured on other samples than the paper's is in none.
     """
-    names = _names(measurements)
-    return {number: _table(table, measurements, names) for number, table in PAPER_TABLES.items()}
+    names = names_of(measurements)
+    measured = [each for each in measurements if each.results]
+    return {number: _table(table, measured, names) for number, table in PAPER_TABLES.items()}
 
 
 def groups_of(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -136,7 +145,7 @@ def _table(paper: PaperTable, measurements: Sequence[Measurement], names: Mappin
             for measured in measurements
             if measured.model == model
         ]
-        alone = Row(id, model.name, model.group, model, None, _cells(paper, figures, {}))
+        alone = Row(id, model.name, model.group, model, None, _cells(paper, figures, {}, {}))
         rows += found or [alone]
     known = {PAPER_MODELS[id] for id in paper.figures}
     added = [
@@ -153,7 +162,7 @@ def _row(
     figures: Mapping[str, float],
     names: Mapping[str, str],
 ) -> Row:
-    cells = _cells(paper, figures, measured.figures(paper.group))
+    cells = _cells(paper, figures, measured.figures(paper.group), measured.truncated)
     fewer = any(
         name in task.datasets for task in TASKS if task.group == paper.group for name in measured.fewer
     )
@@ -161,17 +170,20 @@ def _row(
 
 
 def _cells(
-    paper: PaperTable, figures: Mapping[str, float], measured: Mapping[str, Estimate]
+    paper: PaperTable,
+    figures: Mapping[str, float],
+    measured: Mapping[str, Estimate],
+    truncated: Mapping[str, int],
 ) -> dict[str, Cell]:
     return {
-        column.id: Cell(figures.get(column.id), measured.get(column.id))
+        column.id: Cell(figures.get(column.id), measured.get(column.id), truncated=truncated.get(column.id))
         for column in paper.columns
         if column.id in figures or column.id in measured
     }
 
 
-def _names(measurements: Sequence[Measurement]) -> dict[str, str]:
-    """What tables call measured models: with the beginning of the weights' hash where a name would not do."""
+def names_of(measurements: Sequence[Measurement]) -> dict[str, str]:
+    """Return what tables call measured models: with the beginning of the weights' hash where a name would not do."""
     plain = {
         measured.id: measured.meta.name if measured.model is None else measured.model.name
         for measured in measurements

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from unisim_metrics.text_files import write_text
+
 from ..efficiency import read_efficiency
-from .csv_tables import efficiency_to_csv, to_csv
+from .apart import apart_rows
+from .csv_tables import apart_to_csv, efficiency_to_csv, to_csv
 from .latex import to_latex
 from .markdown import to_markdown
 from .measurements import read_measurements
 from .page import to_html
-from .tables import build_tables
+from .tables import build_tables, names_of
 
 __all__ = ["FORMATS", "write_report"]
 
@@ -22,6 +25,8 @@ def write_report(
     out: str | Path, results: Iterable[str | Path] = (), formats: Iterable[str] = FORMATS
 ) -> list[Path]:
     """Write Tables 2, 3, 6 and 8 of the paper, with measured figures beside the paper's, and a page with all charts.
+
+    What was measured on other samples than the paper's sets, whole, stands in a table of its own and in no chart.
 
     Args:
         out: The folder of the report; made if it is not there.
@@ -49,23 +54,26 @@ def write_report(
             )
     measurements = read_measurements(*folders)
     tables = build_tables(measurements)
+    apart = apart_rows(measurements, names_of(measurements))
     efficiency = read_efficiency(folders)
     texts: dict[str, str] = {}
     if "html" in chosen:
-        texts["report.html"] = to_html(tables, measurements, efficiency)
+        texts["report.html"] = to_html(tables, measurements, efficiency, apart)
     if "markdown" in chosen:
-        texts["report.md"] = to_markdown(tables, efficiency)
+        texts["report.md"] = to_markdown(tables, efficiency, apart)
     if "csv" in chosen:
         texts |= {f"table{number}.csv": to_csv(table) for number, table in tables.items()}
+        if apart:
+            texts["other_samples.csv"] = apart_to_csv(apart)
         if efficiency is not None:
             texts["efficiency.csv"] = efficiency_to_csv(efficiency)
     if "latex" in chosen:
-        texts["report.tex"] = to_latex(tables, efficiency)
+        texts["report.tex"] = to_latex(tables, efficiency, apart)
     return _write(Path(out), texts)
 
 
 def _write(out: Path, texts: Mapping[str, str]) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8", newline="\n")
+        write_text(out / name, text)
     return [out / name for name in texts]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unisim_metrics.functional.unisim import ModelLike
 from unisim_metrics.images import Images
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method
 
 from .targets import Target, embed_pictures, load_encoder
@@ -29,7 +29,7 @@ class UniSimReward:
         quality: The weight of the quality.
         model_name_or_path: What `load_model` takes.
         method: How quality is scored.
-        prompts: Texts other than the default ones for quality.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Raises:
         ValueError: If no term is left, or gradients do not reach the pixels through the model.
@@ -52,7 +52,7 @@ class UniSimReward:
         quality: float = 0.0,
         model_name_or_path: ModelLike = "unisim-mini",
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
     ) -> None:
         self.model = load_encoder(model_name_or_path, differentiable=True)
         self.weights: dict[str, float] = {}

@@ -14,7 +14,7 @@ from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 from torchvision.transforms.functional import to_pil_image
 
 from unisim_metrics.functional.unisim import ModelLike
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
 from .callback import UniSimCallback
@@ -90,7 +90,7 @@ class UniSimScoreCallback(UniSimCallback):
         model_name_or_path: What `load_model` takes: an encoder.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         steps: The steps after which to score, negative ones from the end; all if None.
         keep_previews: Whether the previews are kept as pictures.
         vae: Another autoencoder for the previews, such as an `AutoencoderTiny`; the pipeline's own if None.
@@ -121,7 +121,7 @@ class UniSimScoreCallback(UniSimCallback):
         model_name_or_path: ModelLike = "unisim-mini",
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         steps: Sequence[int] | None = None,
         keep_previews: bool = False,
         vae: Any = None,

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from unisim_metrics.functional.unisim import ModelLike, as_model
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities, resolve_task
 
@@ -61,7 +61,7 @@ def best_of_n(
     model_name_or_path: ModelLike = "unisim-mini",
     task: Task | None = None,
     method: Method = "naive",
-    prompts: Prompts | None = None,
+    prompts: PromptsLike = None,
     seed: int | Sequence[int] = 0,
     batch_size: int = 1,
     prune: Mapping[int, int] | None = None,
@@ -84,7 +84,7 @@ def best_of_n(
         model_name_or_path: What `load_model` takes. What is loaded by name goes to the pipeline's device.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         seed: The first of n consecutive seeds, or n seeds. Noise is drawn on the CPU, alike for every device.
         batch_size: How many candidates pass the denoiser at a time.
         prune: How many candidates to keep after which step (steps count from 0): `{9: 4, 19: 2}` keeps the four
@@ -178,10 +178,10 @@ class _Judge:
         reference: Any,
         task: Task | None,
         method: Method,
-        prompts: Prompts | None,
+        prompts: PromptsLike,
         device: torch.device,
     ) -> None:
-        check_task(task)
+        task = check_task(task)
         if isinstance(reference, list | tuple):
             raise ValueError(
                 f"Argument `reference` must be one image or text, but got a {type(reference).__name__}."
@@ -197,7 +197,7 @@ class _Judge:
                 "Argument `task` must not be 'odd-one-out', which takes no more than three images."
             )
         self.method = check_method(method)
-        self.prompts = prompts
+        self.prompts = check_prompts(prompts)
         self.references = None if reference is None else [reference]
         self.model = as_model(model_name_or_path)
         if isinstance(model_name_or_path, str | os.PathLike):

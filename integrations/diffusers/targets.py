@@ -11,7 +11,7 @@ from torch import Tensor
 from unisim_metrics.functional import cosine_similarity, score_pairs
 from unisim_metrics.functional.unisim import ModelLike, as_model
 from unisim_metrics.models import PerceptualModel
-from unisim_metrics.prompts import Prompts, check_prompts, resolve_prompts
+from unisim_metrics.prompts import PromptsLike, check_prompts, resolve_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities, resolve_task
 
@@ -24,7 +24,7 @@ class Target:
         target: M texts or images, or None for quality and attributes.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Raises:
         ValueError: If the target does not fit the task, or pictures are not what the task scores.
@@ -37,7 +37,7 @@ class Target:
         target: Any = None,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
     ) -> None:
         picture = torch.zeros(1, 3, 1, 1)  # stands for what will be scored
         self.task = resolve_task(check_task(task), picture, target, names=("images", "target"))

@@ -18,19 +18,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from unisim_metrics.decoding import pil_to_rgb, unreadable
-from unisim_metrics.errors import ImageReadError
+from unisim_metrics.decoding import DECODING_ERRORS, pil_to_rgb, unreadable
 from unisim_metrics.functional.ranking import check_choices
 from unisim_metrics.images import list_images
+from unisim_metrics.integrations.evaluate.files import NamedFiles, same_file
 from unisim_metrics.tasks import Modality
 
 StoredImage: TypeAlias = dict[str, Any]
-"""What `datasets.Image(decode=False)` stores: `{"bytes": PNG or None, "path": file or None}`."""
+"""What `datasets.Image(decode=False)` stores: `{"bytes": PNG or None, "path": name of `NamedFiles` or None}`."""
 
 _ARRAY_CHANNELS = (1, 3, 4)
 
 
-def store_items(items: Iterable[Any], modality: Modality, argument: str) -> list[Any]:
+def store_items(items: Iterable[Any], modality: Modality, argument: str, files: NamedFiles) -> list[Any]:
     """Check images or texts and bring them into the form that is stored.
 
     Args:
@@ -38,6 +38,7 @@ def store_items(items: Iterable[Any], modality: Modality, argument: str) -> list
             texts.
         modality: Which of the two is expected.
         argument: How messages call the items.
+        files: The files that were added before.
 
     Raises:
         ValueError: If it is not a list, or an image's shape, mode or file is none that can be scored.
@@ -49,16 +50,17 @@ def store_items(items: Iterable[Any], modality: Modality, argument: str) -> list
     stored: dict[int, StoredImage] = {}  # an image that stands several times is compressed once
     for index, item in enumerate(items):
         if id(item) not in stored:
-            stored[id(item)] = _store_image(item, f"{argument}[{index}]")
+            stored[id(item)] = _store_image(item, f"{argument}[{index}]", files)
     return [stored[id(item)] for item in items]
 
 
-def store_alike(items: Iterable[Any], argument: str) -> list[Any]:
+def store_alike(items: Iterable[Any], argument: str, files: NamedFiles) -> list[Any]:
     """Do as `store_items` where both are welcome, but not together: a str is a text, all else an image.
 
     Args:
         items: Images or texts.
         argument: How messages call the items.
+        files: The files that were added before.
 
     Raises:
         ValueError: If there are images and texts, or an image cannot be scored.
@@ -71,15 +73,16 @@ def store_alike(items: Iterable[Any], argument: str) -> list[Any]:
             f"Argument `{argument}` must hold only images or only texts, but got both. Image files are named by"
             " `pathlib.Path`; a str is a text."
         )
-    return store_items(items, kinds.pop() if kinds else "text", argument)
+    return store_items(items, kinds.pop() if kinds else "text", argument, files)
 
 
-def store_groups(groups: Iterable[Any], argument: str) -> list[list[Any]]:
+def store_groups(groups: Iterable[Any], argument: str, files: NamedFiles) -> list[list[Any]]:
     """Check groups of candidates, all images or all texts, and bring them into the form that is stored.
 
     Args:
         groups: For each sample its N ≥ 2 candidates; groups may differ in size.
         argument: How messages call the groups.
+        files: The files that were added before.
 
     Raises:
         ValueError: If groups are too small or mix images and texts, or an image cannot be scored.
@@ -92,7 +95,7 @@ def store_groups(groups: Iterable[Any], argument: str) -> list[list[Any]]:
             f"Argument `{argument}` must hold at least two candidates a group,"
             f" but group {sizes.index(min(sizes))} has {min(sizes)}."
         )
-    stored = iter(store_alike([item for group in listed for item in group], argument))
+    stored = iter(store_alike([item for group in listed for item in group], argument, files))
     return [[next(stored) for _ in group] for group in listed]
 
 
@@ -139,7 +142,7 @@ class Restorer:
             return [self(member) for member in item]
         if item is None or isinstance(item, str):
             return item
-        return Path(item["path"]) if item["bytes"] is None else self._image(item["bytes"])
+        return same_file(item["path"]) if item["bytes"] is None else self._image(item["bytes"])
 
 
 def _open_png(data: bytes) -> Image.Image:
@@ -162,16 +165,13 @@ def _store_text(text: Any, argument: str) -> str:
     return str(text)
 
 
-def _store_image(image: Any, argument: str) -> StoredImage:
+def _store_image(image: Any, argument: str, files: NamedFiles) -> StoredImage:
     if isinstance(image, Mapping):
         if image.get("bytes") is not None:
             return {"bytes": _png(_open_bytes(image["bytes"], argument), argument), "path": None}
         image = image.get("path")
     if isinstance(image, str | os.PathLike):
-        path = Path(image).absolute()
-        if not path.is_file():
-            raise ImageReadError(f"Argument `{argument}` names an image file that is not there: '{path}'.")
-        return {"bytes": None, "path": str(path)}
+        return {"bytes": None, "path": files.add(Path(image).absolute(), argument)}
     if isinstance(image, np.ndarray):
         image = _image_of_array(image, argument)
     if not isinstance(image, Image.Image):
@@ -206,20 +206,15 @@ def _image_of_array(array: np.ndarray[Any, Any], argument: str) -> Image.Image:
 def _open_bytes(data: bytes, argument: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data))
-    except OSError as error:
+    except DECODING_ERRORS as error:
         raise unreadable(argument, error) from error
 
 
 def _png(image: Image.Image, argument: str) -> bytes:
     """The image as the metrics see it (upright, RGB, on white), without loss."""
     list_images(image, argument)
-    try:
-        pixels = pil_to_rgb(image)
-        pixels.load()
-    except OSError as error:
-        raise unreadable(getattr(image, "filename", "") or argument, error) from error
     file = io.BytesIO()
-    pixels.save(file, "PNG", compress_level=1)
+    pil_to_rgb(image, argument).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 

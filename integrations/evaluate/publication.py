@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unisim_metrics import evaluate_path
+from unisim_metrics.models.hub import hub_errors
 from unisim_metrics.version import __version__
 
 # What makes the Space; whatever else lies in the folder stays here.
@@ -70,7 +71,7 @@ class Publication:
                 commit_message=f"unisim-metrics {__version__}",
                 repo_type="space",
             )
-        except Exception as error:  # the Hub's client lets errors of several HTTP libraries through
+        except hub_errors() as error:
             raise OSError(
                 f"The Space `{self.repository}` could not be written: {error}\nIt takes a network and a token with the"
                 " right to write there: run `hf auth login`."

@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from unisim_metrics.base import BUNDLED
 from unisim_metrics.integrations.evaluate.inputs import Restorer
 from unisim_metrics.metrics import UniSimRanking, UniSimScore
 from unisim_metrics.models import PerceptualModel, load_model
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
 ModelLike: TypeAlias = str | os.PathLike[str] | nn.Module | PerceptualModel
@@ -34,10 +35,11 @@ class Scorer:
     Args:
         config: A task, or `"ranking"`.
         task: The task of a ranking, inferred if None.
-        model: What `load_model` takes.
+        model_name_or_path: What `load_model` takes.
+        model: Another name for `model_name_or_path`.
         reduction: `"none"`, or `"mean"` to leave the scores of single samples out of the result.
         method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`.
-        prompts: Texts other than the default ones for quality and attributes.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         batch_size: How many samples are decoded and scored at a time.
         device: Where a model that comes by name runs; a GPU by default, where there is one.
 
@@ -51,10 +53,11 @@ class Scorer:
         config: str,
         *,
         task: Task | None = None,
-        model: ModelLike = "unisim-mini",
+        model_name_or_path: ModelLike | None = None,
+        model: ModelLike | None = None,
         reduction: str = "none",
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         batch_size: int = 64,
         device: torch.device | str | None = None,
     ) -> None:
@@ -62,13 +65,18 @@ class Scorer:
             raise ValueError(f"Argument `reduction` must be one of {REDUCTIONS}, but got {reduction!r}.")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"Argument `batch_size` must be a positive integer, but got {batch_size!r}.")
+        if model_name_or_path is not None and model is not None:
+            raise ValueError(
+                f"Arguments `model_name_or_path` and `model` are one and must not be given together, but got"
+                f" {model_name_or_path!r} and {model!r}."
+            )
         if task is not None and config != RANKING:
             raise ValueError(f"Argument `task` must be None for the config {config!r}, but got {task!r}.")
         self.config = config
         self.reduction = reduction
         self.batch_size = batch_size
         self._settings: dict[str, Any] = {
-            "model_name_or_path": _get_model(model, device),
+            "model_name_or_path": _get_model(_first_given(model_name_or_path, model, BUNDLED), device),
             "task": task if config == RANKING else config,
             "method": method,
             "prompts": prompts,
@@ -171,6 +179,10 @@ class _Score(_Keeping, UniSimScore):
 
 class _Ranking(_Keeping, UniSimRanking):
     pass
+
+
+def _first_given(*models: ModelLike | None) -> ModelLike:
+    return next(model for model in models if model is not None)
 
 
 def _get_model(model: ModelLike, device: torch.device | str | None) -> PerceptualModel:

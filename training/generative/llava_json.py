@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unisim_metrics.models.instructions import IMAGE
+from unisim_metrics.text_files import read_text, split_lines
 
 Role = Literal["user", "assistant"]
 
@@ -136,10 +137,10 @@ def read_records(file: Path, images: Path | None = None, min_images: int = 0) ->
 
 
 def _entries(file: Path) -> list[Any]:
-    text = file.read_text(encoding="utf-8")
+    text = read_text(file)
     try:
         if file.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [json.loads(line) for line in split_lines(text) if line.strip()]
         entries = json.loads(text)
     except ValueError as error:
         raise ValueError(f"The instruction file {file} is not valid JSON: {error}") from error

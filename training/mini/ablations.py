@@ -105,7 +105,9 @@ def _figures(
     with tempfile.TemporaryDirectory() as folder:
         save(model, tokenizer, Path(folder) / "stage")
         export(Path(folder) / "stage", Path(folder) / "model")
-        return evaluate(load_model(Path(folder) / "model"), root, share=share)
+        return evaluate(
+            load_model(Path(folder) / "model"), root, share=share, wording=recipe.perceptual.prompts
+        )
 
 
 def table(figures: Mapping[str, Sequence[Mapping[str, float]]]) -> str:

@@ -18,7 +18,7 @@ from unisim_metrics import PerceptualModel, load_model
 from unisim_metrics.benchmark.datasets.pickles import read_pickle
 from unisim_metrics.functional import choose, cosine_similarity, odd_one_out
 from unisim_metrics.images import load_image
-from unisim_metrics.prompts import DEFAULT_PROMPTS
+from unisim_metrics.prompts import WORDINGS, Wording
 from unisim_metrics.signature import signature
 from unisim_metrics.training.distortions import ATTRIBUTE_LOST, DISTORTIONS, LEVELS, Name
 from unisim_metrics.training.mini import photos
@@ -27,12 +27,13 @@ EVALUATED: tuple[Name, ...] = ("blur", "noise", "jpeg", "pixelate", "contrast", 
 ODD_ONE_OUT_TRIPLETS = 5000
 
 
-def severity(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) -> dict[str, float]:
+def severity(
+    model: PerceptualModel, root: Path, seed: int, share: float = 1.0, wording: Wording = "authors"
+) -> dict[str, float]:
     """Pairs of levels of one distortion on whole held-out BSDS photos, by quality, nearness and attribute."""
     asked = ("quality", *ATTRIBUTE_LOST.values())
-    prompts = dict(
-        zip(asked, model.embed_texts([DEFAULT_PROMPTS[task].naive for task in asked]), strict=True)
-    )
+    texts = [WORDINGS[wording][task].naive for task in asked]
+    prompts = dict(zip(asked, model.embed_texts(texts), strict=True))
     pairs = list(itertools.combinations(range(len(LEVELS)), 2))
     milder, severer = (list(indices) for indices in zip(*pairs, strict=True))
     by_quality: dict[str, list[bool]] = {name: [] for name in EVALUATED}
@@ -130,9 +131,11 @@ def _part(count: int, share: float) -> int:
 
 
 @torch.inference_mode()
-def evaluate(model: PerceptualModel, root: Path, seed: int = 0, share: float = 1.0) -> dict[str, float]:
+def evaluate(
+    model: PerceptualModel, root: Path, seed: int = 0, share: float = 1.0, wording: Wording = "authors"
+) -> dict[str, float]:
     """Return every figure by its name, on the first `share` of the held-out photos (all held-out materials)."""
-    figures = severity(model, root, seed, share) | captions(model, root, seed, share)
+    figures = severity(model, root, seed, share, wording) | captions(model, root, seed, share)
     return figures | materials(model, root) | odd_one_out_accuracy(model, root, seed, share)
 
 
@@ -142,9 +145,12 @@ def main() -> None:
     parser.add_argument("model", help="what load_model takes")
     parser.add_argument("--data", type=Path, required=True, help="data root, see photos.py")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--prompts", choices=WORDINGS, default="authors", help="whose texts stand for quality and attributes"
+    )
     arguments = parser.parse_args()
     model = load_model(arguments.model)
-    figures = evaluate(model, arguments.data, arguments.seed)
+    figures = evaluate(model, arguments.data, arguments.seed, wording=arguments.prompts)
     print(signature(model, None))
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}, indent=2))
 

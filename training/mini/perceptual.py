@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,8 @@ from transformers import CLIPTokenizer, MobileNetV2Model, VisionTextDualEncoderM
 
 from unisim_metrics.functional import cosine_similarity, hinge_loss
 from unisim_metrics.images import Preprocessing, load_image, preprocess
-from unisim_metrics.prompts import DEFAULT_PROMPTS, Prompts
+from unisim_metrics.prompts import WORDINGS, Prompts
+from unisim_metrics.tasks import Attribute
 from unisim_metrics.training.distortions import ATTRIBUTE_LOST, DISTORTIONS, Name
 from unisim_metrics.training.mini import photos
 from unisim_metrics.training.mini.align import Captions, contrastive_losses
@@ -24,12 +26,6 @@ from unisim_metrics.training.mini.views import Views
 from unisim_metrics.training.optimization import Optimization, RunningMeans, Schedule
 
 log = logging.getLogger(__name__)
-
-PROMPT_TEXTS = [
-    text
-    for prompts in DEFAULT_PROMPTS.values()
-    for text in (prompts.naive, prompts.positive, prompts.negative)
-]
 
 
 class SeverityTriplets:
@@ -103,7 +99,12 @@ def train_perceptual(
     freeze_blocks(model, settings.frozen_blocks)
     schedule = Schedule(settings.learning_rate, settings.weight_decay, settings.warmup_steps, settings.steps)
     optimization = Optimization(model, schedule, max_norm=1.0)
-    prompt_tokens = tokenize(tokenizer, PROMPT_TEXTS)
+    prompt_texts = [
+        text
+        for prompts in WORDINGS[settings.prompts].values()
+        for text in (prompts.naive, prompts.positive, prompts.negative)
+    ]
+    prompt_tokens = tokenize(tokenizer, prompt_texts)
     means = RunningMeans(bar := trange(settings.steps, desc="perceptual", mininterval=20), log, every=25)
     for step in bar:
         rows, texts, matches = captions.draw(settings.caption_batch, settings.class_batch, rng)
@@ -120,7 +121,7 @@ def train_perceptual(
         photographs, material, severity = embeddings.split(
             [len(photographed), judged.shape[:2].numel(), len(distorted)]
         )
-        prompts = dict(zip(PROMPT_TEXTS, text_embeddings(model, prompt_tokens), strict=True))
+        embedded = dict(zip(prompt_texts, text_embeddings(model, prompt_tokens), strict=True))
         # Photos beyond those that passed the tower are there as the teacher saw them: more to tell apart.
         pairs = torch.cat([photographs, aligned[rows[len(seen) :]]])
         captioned = text_embeddings(model, tokenize(tokenizer, texts))
@@ -129,7 +130,7 @@ def train_perceptual(
             "caption": caption,
             "image_text": image_text,
             "anchor": 1 - (photographs * aligned[seen]).sum(dim=-1).mean(),
-            **_hinges(material, severity, [name for _, name in drawn], prompts, settings),
+            **_hinges(material, severity, [name for _, name in drawn], embedded, settings),
         }
         weighted = [getattr(settings.weights, name) * loss for name, loss in losses.items()]
         optimization.step(torch.stack(weighted).sum())
@@ -144,14 +145,15 @@ def freeze_blocks(model: VisionTextDualEncoderModel, count: int) -> None:
 
 
 def _hinges(
-    material: Tensor, severity: Tensor, names: list[Name], prompts: dict[str, Tensor], settings: Perceptual
+    material: Tensor, severity: Tensor, names: list[Name], embedded: dict[str, Tensor], settings: Perceptual
 ) -> dict[str, Tensor]:
+    prompts = WORDINGS[settings.prompts]
     material, severity = material.unflatten(0, (-1, 3)), severity.unflatten(0, (-1, 3))
     return {
         "material": _closer_loss(material, settings.margin),
         "similarity": _closer_loss(severity, settings.margin),
-        "quality": _quality_loss(severity, prompts, settings.margin),
-        "attributes": _attribute_loss(severity, names, prompts, settings.margin),
+        "quality": _quality_loss(severity, prompts["quality"], embedded, settings.margin),
+        "attributes": _attribute_loss(severity, names, prompts, embedded, settings.margin),
     }
 
 
@@ -170,10 +172,10 @@ def _prompt_scores(images: Tensor, prompts: Prompts, embedded: dict[str, Tensor]
     return naive, pair
 
 
-def _quality_loss(triplets: Tensor, embedded: dict[str, Tensor], margin: float) -> Tensor:
+def _quality_loss(triplets: Tensor, prompts: Prompts, embedded: dict[str, Tensor], margin: float) -> Tensor:
     """Hinge on quality: original over mild over severe, and every original over every severe photo."""
     losses = []
-    for scores in _prompt_scores(triplets, DEFAULT_PROMPTS["quality"], embedded):
+    for scores in _prompt_scores(triplets, prompts, embedded):
         first = torch.zeros(len(scores), dtype=torch.long)
         across = torch.stack(torch.broadcast_tensors(scores[:, :1], scores[:, 2]), dim=-1).flatten(0, 1)
         losses += [
@@ -185,12 +187,16 @@ def _quality_loss(triplets: Tensor, embedded: dict[str, Tensor], margin: float) 
 
 
 def _attribute_loss(
-    triplets: Tensor, names: list[Name], embedded: dict[str, Tensor], margin: float
+    triplets: Tensor,
+    names: list[Name],
+    prompts: Mapping[Attribute, Prompts],
+    embedded: dict[str, Tensor],
+    margin: float,
 ) -> Tensor:
     """Hinge on the attribute that a distortion takes away: original over severe."""
     losses = []
     for triplet, name in zip(triplets, names, strict=True):
         if name in ATTRIBUTE_LOST:
-            for scores in _prompt_scores(triplet, DEFAULT_PROMPTS[ATTRIBUTE_LOST[name]], embedded):
+            for scores in _prompt_scores(triplet, prompts[ATTRIBUTE_LOST[name]], embedded):
                 losses.append(hinge_loss(scores[None, ::2], torch.zeros(1, dtype=torch.long), margin))
     return torch.stack(losses).sum() / (2 * len(triplets)) if losses else triplets.sum() * 0

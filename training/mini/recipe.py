@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unisim_metrics.prompts import Wording
 from unisim_metrics.training.recipe import build, read_table
 
 
@@ -67,7 +68,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Perceptual:
-    """Stage 2: both towers by the hinge objective, and what a step is made of."""
+    """Stage 2: both towers by the hinge objective, what a step is made of, and whose texts say what is judged."""
 
     steps: int
     learning_rate: float
@@ -85,6 +86,7 @@ class Perceptual:
     margin: float
     temperature: float
     weights: Weights
+    prompts: Wording = "authors"
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def train_first_stage(root: Path, out: Path, recipe: Recipe, workers: int = 2) -
     captions = Captions(root, views)
     if not (out / "align").is_dir():
         tokenizer = build_tokenizer(vocabulary_texts(root), recipe)
-        tower = MobileNetV2Model.from_pretrained(out / "views" / "mobilenet")
+        tower = MobileNetV2Model.from_pretrained(out / "views" / "mobilenet", trust_remote_code=False)
         model = build_two_towers(tower, tokenizer, recipe)
         log.info("parameters: %d", model.num_parameters())
         align(model, tokenizer, views, captions, recipe)

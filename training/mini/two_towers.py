@@ -91,6 +91,6 @@ def save(model: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, folder: Pa
 
 def load(folder: Path) -> tuple[VisionTextDualEncoderModel, CLIPTokenizer]:
     """Read what `save` wrote, ready to train on: the MobileNet keeps the statistics that it came with."""
-    model = VisionTextDualEncoderModel.from_pretrained(folder).train()
+    model = VisionTextDualEncoderModel.from_pretrained(folder, trust_remote_code=False).train()
     model.vision_model.eval()
-    return model, CLIPTokenizer.from_pretrained(folder)
+    return model, CLIPTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -7,8 +7,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unisim_metrics.cli import bench, convert, demo, evaluate_module, models, publish, rank, score, train
-from unisim_metrics.cli.output import print_error
+from unisim_metrics.cli import (
+    bench,
+    browser,
+    convert,
+    demo,
+    evaluate_module,
+    models,
+    publish,
+    rank,
+    score,
+    train,
+)
+from unisim_metrics.cli.options import FORMER_NAMES
+from unisim_metrics.cli.terminal import prepare_streams, print_error
 from unisim_metrics.errors import UniSimError
 from unisim_metrics.version import __version__
 
@@ -19,6 +31,11 @@ EXIT_USAGE = 2
 class Program(TyperGroup):
     """Commands whose errors become one line on stderr and an exit status, without a traceback."""
 
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run the program; what the terminal's encoding lacks ends no run."""
+        prepare_streams()
+        return super().main(*args, **settings)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; wrong arguments end with 2, what the world denies (files, network) with 1."""
         try:
@@ -26,11 +43,18 @@ class Program(TyperGroup):
         except BrokenPipeError:
             raise
         except ValueError as error:
-            print_error(str(error))
+            print_error(describe(error))
             raise typer.Exit(EXIT_FAILED if isinstance(error, OSError) else EXIT_USAGE) from error
         except (OSError, ImportError, UniSimError) as error:
-            print_error(str(error))
+            print_error(describe(error))
             raise typer.Exit(EXIT_FAILED) from error
+
+
+def describe(error: Exception) -> str:
+    """Return what to tell of an error; for one of the system its file and reason, without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}."
+    return str(error)
 
 
 app = typer.Typer(
@@ -40,7 +64,10 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: FORMER_NAMES.get(name, name),
+    },
 )
 
 
@@ -65,6 +92,7 @@ app.command("rank")(rank.rank)
 app.command("models")(models.models)
 app.command("convert")(convert.convert)
 app.command("demo")(demo.demo)
+app.command("app")(browser.app)
 app.command("train")(train.train)
 app.command("publish")(publish.publish)
 app.command("install-evaluate")(evaluate_module.install_evaluate)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unisim_metrics.cli.output import print_note
+from unisim_metrics.cli.terminal import print_note
 
 
 def convert(

@@ -12,8 +12,9 @@ import typer
 
 from unisim_metrics.cli import figure
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.output import Result, print_note, print_table
+from unisim_metrics.cli.output import Result, print_table
 from unisim_metrics.cli.scoring import pick_device
+from unisim_metrics.cli.terminal import print_note
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unisim_metrics.cli.inputs import Pair
 from unisim_metrics.cli.output import check_folder
+from unisim_metrics.cli.pairs import Pair
+from unisim_metrics.cli.terminal import visible, visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +100,7 @@ def save_generators(file: Path, rows: Sequence[dict[str, Any]], title: str, sign
         title: A heading.
         signature: What made the scores.
     """
-    save_bars(file, [row["generator"] for row in rows], [row["win rate"] for row in rows], title, signature)
+    save_bars(file, [row["generator"] for row in rows], [row["win_rate"] for row in rows], title, signature)
 
 
 def save_bars(file: Path, labels: Sequence[str], values: Sequence[float], title: str, signature: str) -> None:
@@ -110,7 +111,13 @@ def save_bars(file: Path, labels: Sequence[str], values: Sequence[float], title:
     colors = [ACCENT if value == max(values) else "#b9bfcb" for value in values]
     bars = axes.barh(range(len(labels)), values, color=colors, height=0.62)
     axes.bar_label(bars, labels=[f"{value:.3f}" for value in values], padding=4, color=INK, fontsize=9)
-    axes.set_yticks(range(len(labels)), [_short(label, 44) for label in labels], color=INK, fontsize=9)
+    axes.set_yticks(
+        range(len(labels)),
+        [_short(label, 44) for label in labels],
+        color=INK,
+        fontsize=9,
+        parse_math=False,
+    )
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.tick_params(length=0)
@@ -140,7 +147,15 @@ def save_grid(
     for index, (text, images) in enumerate(rows):
         lead = _cell(figure, index * (columns + 1), columns + 1)
         lead.set_axis_off()
-        lead.text(0, 0.5, textwrap.fill(text, 19), va="center", fontsize=11.5, color=INK)
+        lead.text(
+            0,
+            0.5,
+            textwrap.fill(visible(text), 19),
+            va="center",
+            fontsize=11.5,
+            color=INK,
+            parse_math=False,
+        )
         for place, (image, score, name) in enumerate(images):
             axes = _cell(figure, index * (columns + 1) + 1 + place, columns + 1)
             small = image.copy()
@@ -156,12 +171,26 @@ def new_figure(width: float, height: float, title: str, signature: str) -> Figur
 
     width, height = max(width + 2 * _MARGIN, 5.0), height + _HEAD + _FOOT
     figure = Figure(figsize=(width, height), facecolor="white")
-    lines = textwrap.wrap(title, max(int(width * 9), 20), max_lines=2, placeholder=" …")
+    lines = textwrap.wrap(visible(title), max(int(width * 9), 20), max_lines=2, placeholder=" …")
     figure.text(
-        _MARGIN / width, 1 - 0.2 / height, "\n".join(lines), va="top", fontsize=12, weight="bold", color=INK
+        _MARGIN / width,
+        1 - 0.2 / height,
+        "\n".join(lines),
+        va="top",
+        fontsize=12,
+        weight="bold",
+        color=INK,
+        parse_math=False,
     )
     figure.text(
-        _MARGIN / width, 0.12 / height, signature, va="bottom", fontsize=6.5, color=GREY, family="monospace"
+        _MARGIN / width,
+        0.12 / height,
+        visible_lines(signature),
+        va="bottom",
+        fontsize=6.5,
+        color=GREY,
+        family="monospace",
+        parse_math=False,
     )
     return figure
 
@@ -214,7 +243,15 @@ def draw_caption(
         color=color,
     )
     axes.text(
-        0.5, -0.17, _short(name), transform=axes.transAxes, ha="center", va="top", fontsize=7, color=GREY
+        0.5,
+        -0.17,
+        _short(name),
+        transform=axes.transAxes,
+        ha="center",
+        va="top",
+        fontsize=7,
+        color=GREY,
+        parse_math=False,
     )
 
 
@@ -228,4 +265,5 @@ def _cell(figure: Figure, position: int, columns: int) -> Axes:
 
 
 def _short(text: str, length: int = 30) -> str:
+    text = visible(text)
     return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-(length // 2) :]}"

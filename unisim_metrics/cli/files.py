@@ -12,8 +12,8 @@ from torch import Tensor
 from unisim_metrics import functional
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import load_image
-from unisim_metrics.models import PerceptualModel
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.models import EncoderModel, PerceptualModel
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 from unisim_metrics.threads import ahead
 
@@ -85,6 +85,15 @@ class FileModel:
         """Whether none of the items is a file that could not be read."""
         return self.unreadable.keys().isdisjoint(items)
 
+    def count_cut(self) -> int | None:
+        """Return how many of the texts that `encode` has seen were cut to the model's context.
+
+        None for a generative model, which has room for any usual text.
+        """
+        if not isinstance(self.model, EncoderModel):
+            return None
+        return self.model.count_truncated(list(self._texts)) if self._texts else 0
+
     def embed_images(self, images: Any) -> Tensor:
         """Look up the embeddings `[N, D]` of readable files that `encode` has seen."""
         if not self.embeds:
@@ -105,7 +114,7 @@ class FileModel:
         alternatives: Any,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
     ) -> Tensor:
         """Score `N` alternatives against each of `B` references, `[B, N]`."""
         if not self.embeds:

@@ -9,7 +9,11 @@ from unisim_metrics.cli.output import Output, Result
 
 
 def models(
-    as_json: opt.JsonOption = False, as_csv: opt.CsvOption = False, output: opt.OutputOption = None
+    form: opt.FormatOption = None,
+    as_json: opt.JsonOption = False,
+    as_csv: opt.CsvOption = False,
+    output: opt.OutputOption = None,
+    guard_formulas: opt.GuardOption = False,
 ) -> None:
     """List the models that --model takes by name.
 
@@ -17,7 +21,7 @@ def models(
     """
     from unisim_metrics.models.registry import REGISTRY
 
-    destination = Output(as_json, as_csv, output)
+    destination = Output(form, as_json, as_csv, output, guard_formulas)
     destination.check()
     rows: list[dict[str, Any]] = [
         {

@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""The options that several commands share: one name, one short form and one meaning in all of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from unisim_metrics.cli import completion
+from unisim_metrics.cli.output import Format
+
+# What options were called before, and what they are called now; `Program` takes both.
+FORMER_NAMES = {"out": "output", "data": "root"}
 
 _SCORING = "Scoring"
 _OUTPUT = "Output"
@@ -22,16 +28,33 @@ TaskOption = Annotated[
         help="What is judged: image-image, image-text, caption, quality, brightness, colorfulness, contrast,"
         " sharpness, odd-one-out (rank only). Inferred from what is given, quality from images alone.",
         rich_help_panel=_SCORING,
+        autocompletion=completion.tasks,
     ),
 ]
 MethodOption = Annotated[
     str,
-    typer.Option(help="How quality and attributes are scored: naive or clip-iqa.", rich_help_panel=_SCORING),
+    typer.Option(
+        help="How quality and attributes are scored: naive or clip-iqa.",
+        rich_help_panel=_SCORING,
+        autocompletion=completion.methods,
+    ),
+]
+WordingOption = Annotated[
+    str,
+    typer.Option(
+        "--wording",
+        help="Which texts stand for quality and attributes: authors (those of their code) or paper.",
+        rich_help_panel=_SCORING,
+    ),
 ]
 ModelOption = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="A name (see `unisim models`), a directory, a Hub id.", rich_help_panel=_SCORING
+        "--model",
+        "-m",
+        help="A name (see `unisim models`), a directory, a Hub id.",
+        rich_help_panel=_SCORING,
+        autocompletion=completion.models,
     ),
 ]
 DeviceOption = Annotated[
@@ -45,14 +68,29 @@ ResampleOption = Annotated[
     typer.Option(
         help="Resizing: bicubic (quick, within a grey level of PIL) or pil (bit-exact).",
         rich_help_panel=_SCORING,
+        autocompletion=completion.resamples,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, not a table.", rich_help_panel=_OUTPUT)]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, not a table.", rich_help_panel=_OUTPUT)]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option(
+        "--format", help="What is printed: a table if left out.", rich_help_panel=_OUTPUT, show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Short for --format json.", rich_help_panel=_OUTPUT)]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Short for --format csv.", rich_help_panel=_OUTPUT)]
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="Write the result to this .json or .csv file.", rich_help_panel=_OUTPUT
+        "--output", "-o", help="Write the result to this .json, .csv or .md file.", rich_help_panel=_OUTPUT
+    ),
+]
+GuardOption = Annotated[
+    bool,
+    typer.Option(
+        "--guard-formulas",
+        help="In CSV, put an apostrophe before texts that a spreadsheet would take for a formula.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 FigureOption = Annotated[
@@ -61,6 +99,5 @@ FigureOption = Annotated[
         "--save-figure", help="Draw the ranked candidates into this picture.", rich_help_panel=_OUTPUT
     ),
 ]
-
 DEFAULT_MODEL = "unisim-mini"
 DEFAULT_BATCH_SIZE = 32

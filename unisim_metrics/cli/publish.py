@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from unisim_metrics.cli.output import Result, print_note, print_table
+from unisim_metrics.cli.output import Result, print_table
+from unisim_metrics.cli.terminal import print_note
 
 
 def publish(

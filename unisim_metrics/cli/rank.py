@@ -10,13 +10,16 @@ import typer
 
 from unisim_metrics.cli import figure
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.inputs import Pair, find_images, match_generators, read_prompts
+from unisim_metrics.cli.generators import match_generators, read_prompts
+from unisim_metrics.cli.image_files import find_images
 from unisim_metrics.cli.output import Output, Result
-from unisim_metrics.cli.score import describe
-from unisim_metrics.cli.scoring import Scoring
+from unisim_metrics.cli.pairs import Pair
+from unisim_metrics.cli.score import describe, score_pairs
+from unisim_metrics.cli.scoring import Scoring, check_text
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.files import FileModel
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 
@@ -43,13 +46,16 @@ def rank(
     ] = None,
     task: opt.TaskOption = None,
     method: opt.MethodOption = "naive",
+    wording: opt.WordingOption = "authors",
     model: opt.ModelOption = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = None,
     batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
     resample: opt.ResampleOption = "bicubic",
+    form: opt.FormatOption = None,
     as_json: opt.JsonOption = False,
     as_csv: opt.CsvOption = False,
     output: opt.OutputOption = None,
+    guard_formulas: opt.GuardOption = False,
     save_figure: opt.FigureOption = None,
 ) -> None:
     """Rank candidates for a text or an image, by quality, or generators over many prompts.
@@ -57,13 +63,16 @@ def rank(
     [bold]unisim rank *.png --text "a red fox"[/]  ·  [bold]unisim rank a.png b.png --reference original.png[/]  ·
     [bold]unisim rank model-a/ model-b/ --prompts prompts.txt[/]
     """
-    scoring = Scoring(model, task, method, device, batch_size, resample)
-    destination = Output(as_json, as_csv, output)
+    scoring = Scoring(model, task, method, device, batch_size, resample, wording)
+    destination = Output(form, as_json, as_csv, output, guard_formulas)
     destination.check()
     figure.check(save_figure)
     checked, checked_method = scoring.check()
     if text is not None and reference is not None:
         raise ValueError("Options --text and --reference must not be given together.")
+    check_text(text, "--text")
+    for caption in captions or []:
+        check_text(caption, "--caption")
     if prompts is not None:
         if text is not None or reference is not None or captions:
             raise ValueError("Option --prompts must not come with --text, --reference or --caption.")
@@ -75,10 +84,9 @@ def rank(
         item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None
     )
     kept = [pair for pair in pairs if file_model.is_readable(pair.candidate, pair.reference)]
-    if len(kept) < 2:
-        reasons = "; ".join(file_model.unreadable.values())
-        raise OSError(f"At least two candidates must be readable, but {len(kept)} are. {reasons}")
-    scores, ranks, signature = rank_candidates(file_model, kept, checked, checked_method)
+    if not kept:
+        raise OSError(f"Nothing could be read. {' '.join(file_model.unreadable.values())}")
+    scores, ranks, signature = rank_candidates(file_model, kept, checked, checked_method, scoring.prompts)
     order = sorted(range(len(kept)), key=lambda index: -scores[index])
     title = "The odd one out" if checked == "odd-one-out" else describe(kept, text, reference, checked)
     destination.write(
@@ -89,6 +97,7 @@ def rank(
             ],
             title=title,
             signature=signature,
+            texts_cut=file_model.count_cut(),
             unreadable=file_model.unreadable,
         )
     )
@@ -108,18 +117,14 @@ def _candidates(
             raise ValueError(
                 "Option --caption must come with --reference (an image) and without other candidates."
             )
-        pairs = [Pair(caption, reference) for caption in captions]
-    else:
-        if not inputs:
-            raise ValueError("Candidates must be given: images, folders or globs, or --caption texts.")
-        pairs = [Pair(path, text if text is not None else reference) for path in find_images(inputs)]
-    if len(pairs) < 2:
-        raise ValueError(f"At least two candidates must be given, but got {len(pairs)}.")
-    return pairs
+        return [Pair(caption, reference) for caption in captions]
+    if not inputs:
+        raise ValueError("Candidates must be given: images, folders or globs, or --caption texts.")
+    return [Pair(path, text if text is not None else reference) for path in find_images(inputs)]
 
 
 def rank_candidates(
-    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method
+    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method, prompts: PromptsLike = None
 ) -> tuple[list[float], list[float], str]:
     """Return scores, ranks (1 is best, ties share their mean) and signature of candidates for one reference."""
     from unisim_metrics.functional import rank as rank_scores
@@ -127,15 +132,18 @@ def rank_candidates(
     from unisim_metrics.signature import signature
     from unisim_metrics.tasks import resolve_task
 
+    if len(pairs) == 1 and task != "odd-one-out":
+        scores_of_one, tag = score_pairs(model, pairs, task, method)
+        return scores_of_one, [1], tag
     candidates = [[pair.candidate for pair in pairs]]
     references = None if pairs[0].reference is None else [pairs[0].reference]
     resolved = resolve_task(task, candidates, references, names=("candidates", "references"))
-    scores = unisim_rank(candidates, references, model, task=resolved, method=method)
+    scores = unisim_rank(candidates, references, model, task=resolved, method=method, prompts=prompts)
     ranks = rank_scores(scores)[0].tolist()
     return (
         scores[0].tolist(),
         [int(value) if value % 1 == 0 else value for value in ranks],
-        signature(model, resolved, method),
+        signature(model, resolved, method, prompts),
     )
 
 
@@ -159,6 +167,10 @@ def rank_generators(
         raise ValueError(
             f"With --prompts at least two folders must be given, one a generator, but got {given or 'none'}."
         )
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ValueError(
+            f"With --prompts the folders must differ, but one is given twice: {', '.join(map(str, folders))}."
+        )
     task, method = scoring.check()
     prompts = read_prompts(prompts_file)
     groups = match_generators(folders, prompts)
@@ -174,23 +186,30 @@ def rank_generators(
         raise OSError(
             f"No prompt has a readable image of every generator. {'; '.join(model.unreadable.values())}"
         )
-    ranking = UniSimRanking(model, task=task, method=method, max_alternatives=len(folders))
+    ranking = UniSimRanking(
+        model, task=task, method=method, prompts=scoring.prompts, max_alternatives=len(folders)
+    )
     references = None if task not in (None, "image-text") else [text for _, text in kept]
     ranking.update([group for group, _ in kept], references)
     values = {name: value.tolist() for name, value in ranking.compute().items()}
     names = _names(folders)
     rows: list[dict[str, Any]] = [
-        {"generator": name, "win rate": values["win_rate"][index], "mean rank": values["mean_rank"][index]}
-        | {f"beats {other}": values["win_matrix"][index][column] for column, other in enumerate(names)}
+        {
+            "generator": name,
+            "win_rate": values["win_rate"][index],
+            "mean_rank": values["mean_rank"][index],
+            "beats": dict(zip(names, values["win_matrix"][index], strict=True)),
+        }
         for index, name in enumerate(names)
     ]
-    rows.sort(key=lambda row: -row["win rate"])
+    rows.sort(key=lambda row: -row["win_rate"])
     destination.write(
         Result(
             rows,
             title=f"{len(folders)} generators over {len(kept)} prompts",
             signature=ranking.signature,
-            summary={"prompts": len(kept), "left out": len(prompts) - len(kept)},
+            summary={"prompts": len(kept), "left_out": len(prompts) - len(kept)},
+            texts_cut=model.count_cut(),
             unreadable=model.unreadable,
         )
     )

@@ -11,12 +11,15 @@ import typer
 
 from unisim_metrics.cli import figure
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.inputs import Pair, find_images, is_table, read_pairs
+from unisim_metrics.cli.image_files import find_images
 from unisim_metrics.cli.output import Output, Result
-from unisim_metrics.cli.scoring import Scoring
+from unisim_metrics.cli.pairs import Pair, read_pairs
+from unisim_metrics.cli.scoring import Scoring, check_text
+from unisim_metrics.cli.tables import is_table
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.files import FileModel
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 
@@ -33,13 +36,16 @@ def score(
     reference: opt.ReferenceOption = None,
     task: opt.TaskOption = None,
     method: opt.MethodOption = "naive",
+    wording: opt.WordingOption = "authors",
     model: opt.ModelOption = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = None,
     batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
     resample: opt.ResampleOption = "bicubic",
+    form: opt.FormatOption = None,
     as_json: opt.JsonOption = False,
     as_csv: opt.CsvOption = False,
     output: opt.OutputOption = None,
+    guard_formulas: opt.GuardOption = False,
     save_figure: opt.FigureOption = None,
 ) -> None:
     """Score images: by quality, against a text or an image, or pair by pair.
@@ -47,8 +53,8 @@ def score(
     [bold]unisim score photo.jpg[/] (quality)  ·  [bold]unisim score out/ --text "a red fox"[/]  ·
     [bold]unisim score pairs.csv --json[/]
     """
-    scoring = Scoring(model, task, method, device, batch_size, resample)
-    destination = Output(as_json, as_csv, output)
+    scoring = Scoring(model, task, method, device, batch_size, resample, wording)
+    destination = Output(form, as_json, as_csv, output, guard_formulas)
     destination.check()
     figure.check(save_figure)
     checked, checked_method = scoring.check()
@@ -59,7 +65,7 @@ def score(
     readable = [pair for pair in pairs if file_model.is_readable(pair.candidate, pair.reference)]
     if not readable:
         raise OSError(f"Nothing could be read. {' '.join(file_model.unreadable.values())}")
-    values, signature = score_pairs(file_model, readable, checked, checked_method)
+    values, signature = score_pairs(file_model, readable, checked, checked_method, scoring.prompts)
     scores = dict(zip(readable, values, strict=True))
     title = describe(pairs, text, reference, checked)
     destination.write(
@@ -68,6 +74,7 @@ def score(
             title=title,
             signature=signature,
             summary={"mean": sum(values) / len(values), "count": len(values)},
+            texts_cut=file_model.count_cut(),
             unreadable=file_model.unreadable,
             constant=frozenset() if text is None and reference is None else frozenset(("text", "reference")),
         )
@@ -89,6 +96,7 @@ def find_pairs(
     """
     if text is not None and reference is not None:
         raise ValueError("Options --text and --reference must not be given together.")
+    check_text(text, "--text")
     tables = [argument for argument in inputs if is_table(argument)]
     if not tables:
         target = text if text is not None else reference
@@ -106,12 +114,12 @@ def find_pairs(
 
 
 def score_pairs(
-    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method
+    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method, prompts: PromptsLike = None
 ) -> tuple[list[float], str]:
     """Return the scores of readable pairs and their signature."""
     from unisim_metrics.metrics import UniSimScore
 
-    metric = UniSimScore(model, task=task, method=method, reduction="none")
+    metric = UniSimScore(model, task=task, method=method, prompts=prompts, reduction="none")
     references = [pair.reference for pair in pairs]
     metric.update([pair.candidate for pair in pairs], None if references[0] is None else references)
     return metric.compute().tolist(), metric.signature

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from unisim_metrics.cli.options import DEFAULT_MODEL
-from unisim_metrics.cli.output import errors, print_note, print_warning
+from unisim_metrics.cli.tables import is_unicode
+from unisim_metrics.cli.terminal import errors, print_note, print_warning
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.files import FileModel
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 
@@ -29,15 +31,24 @@ class Scoring:
     device: str | None
     batch_size: int
     resample: str
+    wording: str = "authors"
+
+    @property
+    def prompts(self) -> PromptsLike:
+        """The texts of quality and attributes, as the metrics take them."""
+        return cast("PromptsLike", self.wording)
 
     def check(self) -> tuple[Task | None, Method]:
         """Check what can be checked before a model is loaded, and return task and method.
 
         Raises:
-            ValueError: If task or method is unknown.
+            ValueError: If task, method or wording is unknown.
         """
+        from unisim_metrics.prompts import WORDINGS
         from unisim_metrics.tasks import check_method, check_task
 
+        if self.wording not in WORDINGS:
+            raise ValueError(f"Option --wording must be one of {tuple(WORDINGS)}, but got {self.wording!r}.")
         return check_task(self.task), check_method(self.method)
 
     def encode(self, items: Iterable[Path | str]) -> FileModel:
@@ -69,6 +80,18 @@ class Scoring:
             with typer.progressbar(length=files, label="Encoding images", file=sys.stderr) as bar:
                 model.encode(items, bar.update)
         return model
+
+
+def check_text(text: str | None, option: str) -> None:
+    """Raise a `ValueError` if the text of an option is blank or no Unicode; None is no text."""
+    if text is None:
+        return
+    if not text.strip():
+        raise ValueError(f"Option {option} must hold a text, but it is blank.")
+    if not is_unicode(text):
+        raise ValueError(
+            f"Option {option} must hold Unicode in the encoding of this terminal, but got {text!a}."
+        )
 
 
 def pick_device(name: str | None) -> str:

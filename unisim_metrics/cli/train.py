@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unisim_metrics.cli.output import Result, print_note, print_table
+from unisim_metrics.cli import completion
+from unisim_metrics.cli.output import Result, print_table
+from unisim_metrics.cli.terminal import print_note, visible
 
 if TYPE_CHECKING:
     from unisim_metrics.training.clip import Trainer
@@ -18,9 +20,13 @@ _MOST_UNREADABLE = 20
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a TOML file.")],
-    data: Annotated[Path, typer.Option(help="The data root.", exists=True, file_okay=False)],
-    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME if left out.")] = None,
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name, or a TOML file.", autocompletion=completion.recipes)
+    ],
+    data: Annotated[Path, typer.Option("--root", help="The data root.", exists=True, file_okay=False)],
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run's folder; runs/NAME if left out.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting to replace, optimization.learning_rate=1e-5; may be repeated."),
@@ -37,7 +43,7 @@ def train(
 
     What the recipe is of decides the trainer. `accelerate launch -m unisim_metrics train` uses several devices.
 
-    [bold]unisim train unisim-vit-b-32 --data DATA --dry-run[/]
+    [bold]unisim train unisim-vit-b-32 --root DATA --dry-run[/]
     """
     from unisim_metrics.training import run
     from unisim_metrics.training.generative.mini.recipe import is_generative_mini
@@ -69,7 +75,7 @@ def train(
         if planned.held_out_hash is not None:
             print_note(f"SHA-256 of those held out: {planned.held_out_hash}")
         return
-    folder = out or Path("runs") / chosen.name
+    folder = out or _default_folder(chosen.name)
     trainer, base = run.start(
         chosen, data, folder, resume=resume, workers=workers, trackers=tuple(tracker or ())
     )
@@ -80,6 +86,19 @@ def train(
     if trainer.accelerator.is_main_process:
         _report(trainer)
         print_note(f"Wrote {adapter}")
+
+
+def _default_folder(name: str) -> Path:
+    """Return the folder of a run that was given none.
+
+    Raises:
+        ValueError: If the recipe's name, which may be that of others, would lead out of `runs/`.
+    """
+    if name in ("", ".", "..") or visible(name) != name or set(name) & set('/\\:*?"<>|'):
+        raise ValueError(
+            f"Setting name must be one that a folder can have, or --output be given, but got {name!r}."
+        )
+    return Path("runs") / name
 
 
 def _train_bundled(
@@ -95,7 +114,7 @@ def _train_bundled(
         print_table(Result(planned.rows, title=f"{chosen.name}: {stages} from {chosen.teacher.file}"))
         print_note(f"SHA-256 of the annotations: {planned.data_hash}")
         return
-    folder = out or Path("runs") / chosen.name
+    folder = out or _default_folder(chosen.name)
     model = run.start(chosen, data, folder, resume=resume, workers=max(workers, 1))
     print_note(f"Wrote {model}")
 
@@ -129,7 +148,7 @@ def _train_generative(
         if planned.instructions_hash is not None:
             print_note(f"SHA-256 of the instruction files: {planned.instructions_hash}")
         return
-    folder = out or Path("runs") / chosen.name
+    folder = out or _default_folder(chosen.name)
     trainer = run.start(chosen, data, folder, resume=resume, workers=workers, trackers=trackers)
     run.train(trainer, max_steps, resume)
     model = run.finish(trainer)
@@ -154,7 +173,7 @@ def _train_generative_mini(
         ]
         print_table(Result(stages, title=f"{chosen.name}: dialogues of each stage"))
         return
-    model = run.start(chosen, data, out or Path("runs") / chosen.name, resume=resume, workers=workers)
+    model = run.start(chosen, data, out or _default_folder(chosen.name), resume=resume, workers=workers)
     print_note(f"Wrote {model}")
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from unisim_metrics.columns import as_lists, one_for_each
 from unisim_metrics.functional.embeddings import clip_iqa_probability, cosine_similarity, odd_one_out
-from unisim_metrics.prompts import Prompts, check_prompts, resolve_prompts
+from unisim_metrics.prompts import PromptsLike, check_prompts, resolve_prompts
 from unisim_metrics.tasks import (
     ATTRIBUTES,
     Method,
@@ -38,17 +40,17 @@ def score_pairs(
     target: Any = None,
     task: Task | None = None,
     method: Method = "naive",
-    prompts: Prompts | None = None,
+    prompts: PromptsLike = None,
 ) -> Tensor:
     """Score every prediction against its own target, or by its quality or attribute.
 
     Args:
         embedder: Where the embeddings come from.
         preds: N images or texts; one image or text counts as N = 1.
-        target: N images or texts, or None for quality and attributes.
+        target: N images or texts, or one text, as a plain `str`, for all; None for quality and attributes.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Returns:
         Scores `[N]`: cosine similarities in [−1, 1], probabilities in [0, 1] for `clip-iqa`.
@@ -57,6 +59,7 @@ def score_pairs(
         ValueError: If inputs do not fit together or fit no task.
         TypeError: If something is neither image nor text.
     """
+    preds, target = as_lists(preds), as_lists(target)
     task = resolve_task(check_task(task), preds, target)
     if task == "odd-one-out":
         raise ValueError(
@@ -67,6 +70,8 @@ def score_pairs(
     first, second = modalities(task)
     if second is None:
         return _attribute_scores(embedder, _embed(embedder, preds, first), task, method, prompts)
+    if second == "text":
+        target = one_for_each(target, _count(preds))
     sizes = _count(preds), _count(target)
     if sizes[0] != sizes[1]:
         raise ValueError(
@@ -81,18 +86,19 @@ def compare(
     alternatives: Any,
     task: Task | None = None,
     method: Method = "naive",
-    prompts: Prompts | None = None,
+    prompts: PromptsLike = None,
 ) -> Tensor:
     """Score N alternatives against each of B references (the forced choice; paper, Section 3.1).
 
     Args:
         embedder: Where the embeddings come from.
-        references: B images or texts; None for quality, attributes and odd-one-out.
-        alternatives: B groups: a tensor `[B, N, C, H, W]`, or a sequence of groups, each a tensor
-            `[N, C, H, W]` or a sequence of images or texts. Groups may differ in size.
+        references: B images or texts, or one text, as a plain `str`, for all; None for quality, attributes and
+            odd-one-out.
+        alternatives: B groups: a tensor `[B, N, C, H, W]`, an array `[B, N, H, W, C]`, or a sequence of groups, each a
+            tensor `[N, C, H, W]`, an array `[N, H, W, C]` or a sequence of images or texts. Groups may differ in size.
         task: The task; inferred if None (odd-one-out has to be named).
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Returns:
         Scores `[B, N]`, higher = closer; NaN where a smaller group has no alternative.
@@ -101,10 +107,13 @@ def compare(
         ValueError: If inputs do not fit together, a group has fewer than two alternatives, or nothing fits a task.
         TypeError: If something is neither image nor text.
     """
+    alternatives, references = as_lists(alternatives), as_lists(references)
     task, sizes = check_groups(alternatives, references, check_task(task))
     check_method(method)
     check_prompts(prompts)
     first, second = modalities(task)
+    if second == "text":
+        references = one_for_each(references, len(sizes))
     embeddings = _embed(embedder, _flatten(alternatives), first)
     if task == "odd-one-out":
         return odd_one_out(embeddings.view(len(sizes), 3, -1))
@@ -152,6 +161,8 @@ def check_groups(
             f"Argument `{names[0]}` must hold at least two alternatives a group,"
             f" but group {sizes.index(min(sizes))} has {min(sizes)}."
         )
+    if modalities(task)[1] == "text":
+        references = one_for_each(references, len(sizes))
     if references is not None and _count(references) != len(sizes):
         raise ValueError(
             f"Arguments `{names[0]}` and `{names[1]}` must have the same length,"
@@ -161,7 +172,7 @@ def check_groups(
 
 
 def _attribute_scores(
-    embedder: Embedder, images: Tensor, task: Task, method: Method, prompts: Prompts | None
+    embedder: Embedder, images: Tensor, task: Task, method: Method, prompts: PromptsLike
 ) -> Tensor:
     resolved = resolve_prompts(task, prompts)
     if resolved is None:
@@ -179,26 +190,28 @@ def _embed(embedder: Embedder, items: Any, modality: Modality) -> Tensor:
 
 
 def _count(items: Any) -> int:
-    """Number of images or texts in a tensor, a sequence (which may hold batches) or a single item."""
+    """Number of images or texts in a tensor, an array, a sequence (which may hold batches) or a single item."""
     if isinstance(items, Tensor):
         return 1 if items.ndim == 3 else items.shape[0]
+    if isinstance(items, np.ndarray):
+        return 1 if items.ndim in (2, 3) else items.shape[0]
     if isinstance(items, Sequence) and not isinstance(items, str):
         return sum(_count(item) for item in items)
     return 1
 
 
 def _check_nesting(alternatives: Any, name: str) -> None:
-    if isinstance(alternatives, Tensor):
+    if isinstance(alternatives, Tensor | np.ndarray):
         if alternatives.ndim != 5:
             raise ValueError(
-                f"Argument `{name}` must be a tensor [B, N, C, H, W] or a sequence of groups,"
-                f" but got a tensor of shape {tuple(alternatives.shape)}."
+                f"Argument `{name}` must be a tensor [B, N, C, H, W], an array [B, N, H, W, C] or a sequence of groups,"
+                f" but got shape {tuple(alternatives.shape)}."
             )
         return
     if not _is_list(alternatives):
         raise ValueError(f"Argument `{name}` must be a sequence of groups, but got {alternatives!r}.")
     for index, group in enumerate(alternatives):
-        if not _is_list(group) and not (isinstance(group, Tensor) and group.ndim == 4):
+        if not _is_list(group) and not (isinstance(group, Tensor | np.ndarray) and group.ndim == 4):
             raise ValueError(
                 f"Argument `{name}` must be a sequence of groups (each a sequence or a tensor [N, C, H, W]),"
                 f" but entry {index} is a {type(group).__name__}."
@@ -213,4 +226,6 @@ def _flatten(alternatives: Any) -> Any:
     """All alternatives as one flat input of an encoder."""
     if isinstance(alternatives, Tensor):
         return alternatives.flatten(0, 1)
+    if isinstance(alternatives, np.ndarray):
+        return alternatives.reshape(-1, *alternatives.shape[2:])
     return [item for group in alternatives for item in (group if _is_list(group) else [group])]

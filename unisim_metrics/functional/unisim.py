@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from unisim_metrics.columns import as_lists, one_for_each
 from unisim_metrics.functional.compare import check_groups, score_pairs
 from unisim_metrics.models import PerceptualModel, load_model
-from unisim_metrics.prompts import Prompts
+from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task, check_task
 
 ModelLike = str | os.PathLike[str] | nn.Module | PerceptualModel
@@ -23,7 +24,7 @@ def unisim_score(
     model_name_or_path: ModelLike = "unisim-mini",
     task: Task | None = None,
     method: Method = "naive",
-    prompts: Prompts | None = None,
+    prompts: PromptsLike = None,
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """UniSim score of predictions, each against its own target; see `unisim_metrics.UniSimScore`.
@@ -32,11 +33,11 @@ def unisim_score(
 
     Args:
         preds: N images or texts.
-        target: N images or texts; None for quality and attributes.
+        target: N images or texts, or one text, as a plain `str`, for all; None for quality and attributes.
         model_name_or_path: What `load_model` takes; a model loaded by name is kept for the next call.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reduction: `"mean"` (a scalar) or `"none"` (`[N]`).
 
     Returns:
@@ -65,7 +66,7 @@ def unisim_rank(
     model_name_or_path: ModelLike = "unisim-mini",
     task: Task | None = None,
     method: Method = "naive",
-    prompts: Prompts | None = None,
+    prompts: PromptsLike = None,
 ) -> Tensor:
     """Score N candidates against each of B references; see `unisim_metrics.UniSimRanking`.
 
@@ -73,11 +74,12 @@ def unisim_rank(
 
     Args:
         candidates: B groups of N images or texts, a tensor `[B, N, C, H, W]` or nested sequences.
-        references: B images or texts; None for quality, attributes and odd-one-out.
+        references: B images or texts, or one text, as a plain `str`, for all; None for quality, attributes and
+            odd-one-out.
         model_name_or_path: What `load_model` takes; a model loaded by name is kept for the next call.
         task: The task; inferred if None (odd-one-out has to be named).
         method: How quality and attributes are scored.
-        prompts: Texts other than the default ones.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Returns:
         Scores `[B, N]`, higher = closer; NaN where a smaller group has no candidate.
@@ -86,7 +88,9 @@ def unisim_rank(
         ValueError: If inputs do not fit together, or a group has fewer than two candidates.
         TypeError: If something is neither image nor text.
     """
-    check_groups(candidates, references, check_task(task), names=("candidates", "references"))
+    candidates, references = as_lists(candidates), as_lists(references)
+    task, sizes = check_groups(candidates, references, check_task(task), names=("candidates", "references"))
+    references = one_for_each(references, len(sizes)) if task == "image-text" else references
     model = as_model(model_name_or_path)
     return model.compare(references, candidates, task=task, method=method, prompts=prompts)
 

@@ -1,14 +1,23 @@
-"""Perceptual models: the protocol, the encoders, and everything that loads them."""
+"""Perceptual models: the protocol, the encoders, and everything that loads them.
 
-from unisim_metrics.models.clip import CLIPEncoder
-from unisim_metrics.models.convert import convert
-from unisim_metrics.models.custom import CustomEncoder
-from unisim_metrics.models.encoder import EncoderModel
-from unisim_metrics.models.generative import GenerativeModel
-from unisim_metrics.models.loading import load_model
-from unisim_metrics.models.open_clip import OpenCLIPEncoder
-from unisim_metrics.models.protocol import PerceptualModel
-from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
+The public names load on first use: the registry needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unisim_metrics.models.clip import CLIPEncoder
+    from unisim_metrics.models.conversion import convert
+    from unisim_metrics.models.custom import CustomEncoder
+    from unisim_metrics.models.encoder import EncoderModel
+    from unisim_metrics.models.generative import GenerativeModel
+    from unisim_metrics.models.loading import load_model
+    from unisim_metrics.models.open_clip import OpenCLIPEncoder
+    from unisim_metrics.models.protocol import PerceptualModel
+    from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
 
 __all__ = [
     "REGISTRY",
@@ -23,3 +32,27 @@ __all__ = [
     "list_models",
     "load_model",
 ]
+
+_HOMES = {
+    "CLIPEncoder": "clip",
+    "CustomEncoder": "custom",
+    "EncoderModel": "encoder",
+    "GenerativeModel": "generative",
+    "ModelEntry": "registry",
+    "OpenCLIPEncoder": "open_clip",
+    "PerceptualModel": "protocol",
+    "REGISTRY": "registry",
+    "convert": "conversion",
+    "list_models": "registry",
+    "load_model": "loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

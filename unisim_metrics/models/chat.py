@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from unisim_metrics.errors import CheckpointError
 from unisim_metrics.models.instructions import IMAGE, LETTERS, ImagePart, Part, Question
 
 __all__ = ["NEWLINE_TOKEN", "Chat", "Prompt", "qwen_template"]
@@ -118,9 +119,19 @@ class Chat:
 
     def render(self, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> str:
         """Write a conversation as the model reads it, up to where the next answer begins if that is asked for."""
-        text: str = self.processor.apply_chat_template(
-            messages, chat_template=self.template, add_generation_prompt=add_generation_prompt, tokenize=False
-        )
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self.processor.apply_chat_template(
+                messages,
+                chat_template=self.template,
+                add_generation_prompt=add_generation_prompt,
+                tokenize=False,
+            )
+        except (TemplateError, OverflowError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"The chat template of model {self.name!r} cannot be rendered: {error}"
+            ) from error
         return text
 
     def _plain(self, text: str) -> str:

@@ -11,8 +11,14 @@ from torch import Tensor, nn
 
 from unisim_metrics.images import Preprocessing
 from unisim_metrics.models.encoder import EncoderModel
+from unisim_metrics.models.known_characters import KnownCharacters
 from unisim_metrics.models.lora import is_peft_model, merge_lora
-from unisim_metrics.models.texts import handle_long_texts
+from unisim_metrics.models.texts import (
+    CLIP_VOCABULARY,
+    fix_text,
+    handle_long_texts,
+    handle_unknown_characters,
+)
 
 __all__ = ["CLIPEncoder"]
 
@@ -28,12 +34,17 @@ class CLIPEncoder(EncoderModel):
     Texts are cut to the longest of their batch before the text tower, which is exact: its attention is
     causal, so what follows the end of a text cannot reach the token that is pooled.
 
+    With CLIP's own vocabulary texts first pass ``ftfy``, as in CLIP's own tokenizer: curly quotes become straight,
+    ligatures letters, ``&amp;`` an ampersand. Characters that another vocabulary lacks are spelt plainly or left out,
+    with one warning a process, where they would end the text.
+
     Args:
         backbone: The model. An adapter stays an adapter; ``load_model`` merges what it loads itself.
         tokenizer: The tokenizer of transformers that belongs to it.
         name: What the signature calls the model.
         preprocessing: How images are prepared; ``preprocessing.size`` must be the model's.
-        truncate: Whether texts longer than the context are cut (with one warning a process) or are an error.
+        truncate: Whether texts longer than the context are cut (with one warning a process) or are an error; the same
+            of texts with characters that the vocabulary lacks.
 
     Raises:
         ValueError: If the tokenizer or the preprocessing does not fit the model.
@@ -50,6 +61,8 @@ class CLIPEncoder(EncoderModel):
         super().__init__(backbone, name, preprocessing, truncate)
         self.tokenizer = tokenizer
         config: Any = backbone.config
+        # As the tokenizer that comes with CLIP does; models with another vocabulary were trained without.
+        self.fixes_texts = len(tokenizer) == CLIP_VOCABULARY
         self.context = int(config.text_config.max_position_embeddings)
         size = int(config.vision_config.image_size)
         if preprocessing.size != size:
@@ -69,15 +82,19 @@ class CLIPEncoder(EncoderModel):
                 f" {tokenizer.eos_token_id}: the model would pool every text at its start."
             )
 
+    @property
+    def input_tag(self) -> str:
+        """How images and texts are prepared, for the signature: ``"224-bicubic-ftfy"``."""
+        return f"{self.preprocessing}-ftfy" if self.fixes_texts else str(self.preprocessing)
+
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Pass prepared images `[N, 3, S, S]` through the image tower: `[N, D]`, of any length."""
         return _features(self.backbone.get_image_features(pixel_values=pixels))  # type: ignore[operator]
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids `[N, L]`, padded by the end token. No mask is needed: attention is causal."""
-        rows: list[list[int]] = self.tokenizer(list(texts), padding=False, truncation=False, verbose=False)[
-            "input_ids"
-        ]
+        rows, lacking = self._token_rows(texts)
+        handle_unknown_characters(lacking, len(texts), self.truncate)
         handle_long_texts(
             [text for text, row in zip(texts, rows, strict=True) if len(row) > self.context],
             self.context,
@@ -87,10 +104,20 @@ class CLIPEncoder(EncoderModel):
         length = max(len(row) for row in rows)
         return {"input_ids": torch.tensor([row + [row[-1]] * (length - len(row)) for row in rows])}
 
+    def find_long_texts(self, texts: Sequence[str]) -> list[bool]:
+        """For each text whether it is longer than the context, so that its end is cut."""
+        return [len(row) > self.context for row in self._token_rows(texts)[0]]
+
     def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Pass token ids `[N, L]` through the text tower: `[N, D]`, of any length."""
         ids = _trim(tokens["input_ids"]).to(self.device)
         return _features(self.backbone.get_text_features(input_ids=ids))  # type: ignore[operator]
+
+    def _token_rows(self, texts: Sequence[str]) -> tuple[list[list[int]], dict[str, str]]:
+        """The tokens of each text, uncut, with start and end; and the characters that were left out, by text."""
+        return KnownCharacters(self.tokenizer).tokens(
+            [fix_text(text) for text in texts] if self.fixes_texts else texts
+        )
 
     def merged_weights(self) -> Mapping[str, Any]:
         """The weights of the plain ``CLIPModel`` that gives these embeddings."""

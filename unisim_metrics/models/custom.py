@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unisim_metrics.images import Preprocessing
+from unisim_metrics.models.cut_texts import find_cut_texts
 from unisim_metrics.models.encoder import EncoderModel
 
 __all__ = ["CustomEncoder"]
@@ -68,6 +69,10 @@ class CustomEncoder(EncoderModel):
         """What the user's tokenizer gives; a single tensor is kept under an empty name."""
         tokens = self.tokenizer(list(texts))
         return {"": tokens} if isinstance(tokens, Tensor) else dict(tokens)
+
+    def find_long_texts(self, texts: Sequence[str]) -> list[bool]:
+        """For each text whether the user's tokenizer drops its end, as far as that shows in what it gives."""
+        return find_cut_texts(self.tokenizer, texts)
 
     def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Pass tokens through ``encode_text``: `[N, D]`, of any length."""

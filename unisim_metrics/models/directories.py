@@ -8,28 +8,31 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.images import Preprocessing
+from unisim_metrics.models.config_checks import check_adapter_config, check_model_config
 from unisim_metrics.models.hashing import hash_weights
 from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
 from unisim_metrics.models.lora import read_base_hash
 from unisim_metrics.models.registry import REGISTRY
+from unisim_metrics.models.weight_checks import check_finite, check_keys
 
 __all__ = [
     "PROCESSOR_FILES",
     "Base",
-    "check_keys",
     "clip_class",
-    "describe_keys",
+    "describe_kind",
     "find_base",
     "is_adapter",
     "load_adapter",
     "load_base",
     "no_progress_bar",
+    "other_ways",
     "read_clip",
     "read_json",
     "read_preprocessing",
@@ -125,26 +128,31 @@ def read_clip(directory: Path) -> Any:
             " `adapter_config.json`, but has neither."
         )
     settings = read_json(config)
+    check_model_config(settings, str(config))
     kind = clip_class(settings)
     if kind is None:
         raise ValueError(
             f"The directory {directory} must hold a CLIP model of transformers, but holds one of type"
-            f" {settings.get('model_type')!r}. Models of other types, SigLIP among them, load through"
-            " open_clip: `open_clip:ARCHITECTURE/PRETRAINED`."
+            f" {describe_kind(settings)}. {other_ways()}"
         )
     try:
-        with no_progress_bar():
+        with no_progress_bar(), torch.device("cpu"):  # whatever `torch.set_default_device` says
             read: Any = kind.from_pretrained(
-                directory, output_loading_info=True, local_files_only=True, weights_only=True
+                directory,
+                output_loading_info=True,
+                local_files_only=True,
+                weights_only=True,
+                trust_remote_code=False,
             )
             model, report = read
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
         raise CheckpointError(f"The model in {directory} cannot be read: {error}") from error
     check_keys(
         str(directory),
         missing=report["missing_keys"],
         extra=[key for key in report["unexpected_keys"] if not key.endswith("position_ids")],
     )
+    check_finite(str(directory), model)
     # Images keep their layout through convolutions whose weights have the channels last: on CPUs a MobileNet
     # is faster so, and a tower with one convolution no slower.
     return model.to(dtype=torch.float32, memory_format=torch.channels_last).eval()
@@ -160,6 +168,22 @@ def clip_class(config: Mapping[str, Any]) -> Any:
     if config.get("model_type") == "vision-text-dual-encoder" and text.get("model_type") == "clip_text_model":
         return transformers.VisionTextDualEncoderModel
     return None
+
+
+def describe_kind(config: Mapping[str, Any]) -> str:
+    """Name the kind of a model of transformers, with that of its text tower where this is what does not fit."""
+    kind = repr(config.get("model_type"))
+    if config.get("model_type") != "vision-text-dual-encoder":
+        return kind
+    return f"{kind} with a text tower of type {(config.get('text_config') or {}).get('model_type')!r}"
+
+
+def other_ways() -> str:
+    """How models that are no CLIP of transformers can be used."""
+    return (
+        "SigLIP, SigLIP 2 and MetaCLIP 2 load through open_clip: `open_clip:ARCHITECTURE/PRETRAINED`. For another"
+        " pass a module with `encode_image` and `encode_text`, with `preprocessing=` and `tokenizer=`."
+    )
 
 
 def load_base(
@@ -228,6 +252,8 @@ def load_adapter(directory: Path, base: Base) -> Any:
     from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
     from safetensors import SafetensorError
 
+    config = directory / "adapter_config.json"
+    check_adapter_config(read_json(config), str(config))
     try:
         trained_from = read_base_hash(directory)
         if trained_from is not None and trained_from != base.weights_hash():
@@ -241,7 +267,15 @@ def load_adapter(directory: Path, base: Base) -> Any:
             model = PeftModel.from_pretrained(base.model, str(directory), torch_device="cpu")
     except CheckpointError:
         raise
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        SafetensorError,
+        UnpicklingError,
+    ) as error:
         raise CheckpointError(
             f"The adapter in {directory} does not fit the base `{base.name}`: {error}"
         ) from error
@@ -281,31 +315,14 @@ def read_tokenizer(*directories: Path) -> Any:
 
     for directory in directories:
         if any((directory / name).is_file() for name in _TOKENIZER_FILES):
-            return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            try:
+                return AutoTokenizer.from_pretrained(
+                    directory, local_files_only=True, trust_remote_code=False
+                )
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+                raise CheckpointError(f"The tokenizer in {directory} cannot be read: {error}") from error
     raise ValueError(
         f"The directory {directories[0]} must hold the model's tokenizer (`tokenizer.json` or `vocab.json`),"
         " but has none. Save it beside the model with `tokenizer.save_pretrained(directory)`, or pass"
         " `tokenizer=`."
     )
-
-
-def check_keys(source: str, missing: Any, extra: Any) -> None:
-    """Raise a `CheckpointError` if weights are missing or left over."""
-    if missing or extra:
-        raise CheckpointError(
-            f"The weights in {source} must be exactly the model's, but"
-            f" {describe_keys(missing=missing, extra=extra)}."
-        )
-
-
-def describe_keys(limit: int = 5, **groups: Any) -> str:
-    """Name the keys of each group: ``"2 are missing (a, b) and 1 is extra (c)"``."""
-    parts = []
-    for kind, keys in groups.items():
-        names = sorted(keys)
-        if names:
-            shown = ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
-            parts.append(
-                f"{len(names)} {'is' if len(names) == 1 else 'are'} {kind.replace('_', ' ')} ({shown})"
-            )
-    return " and ".join(parts)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from unisim_metrics.image_inputs import collect_images
+from unisim_metrics.image_inputs import CheckedImage, collect_images
 from unisim_metrics.images import Images, Preprocessing, preprocess
+from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.models.texts import check_texts
 
 if TYPE_CHECKING:
-    from unisim_metrics.images import ImageInput
-    from unisim_metrics.prompts import Prompts
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 __all__ = ["EncoderModel", "default_batch_size"]
@@ -40,8 +39,8 @@ class EncoderModel(nn.Module):
     A subclass says how a batch of pixels and a batch of tokens pass through its towers; this class prepares
     images and texts, keeps batches small, and guards evaluation mode and gradients.
 
-    The backbone always runs in evaluation mode. Gradients flow only from the embeddings to images that
-    require them: parameters are never trained through this class.
+    The backbone always runs in evaluation mode and, inside `torch.autocast` too, in its own precision. Gradients
+    flow only from the embeddings to images that require them: parameters are never trained through this class.
 
     Args:
         backbone: The module that holds both towers.
@@ -71,6 +70,10 @@ class EncoderModel(nn.Module):
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Turn texts into the tensors that ``encode_tokens`` takes, each with `N` rows."""
+        raise NotImplementedError
+
+    def find_long_texts(self, texts: Sequence[str]) -> list[bool]:
+        """For each text whether it is longer than the context, so that its end is cut."""
         raise NotImplementedError
 
     def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
@@ -112,9 +115,9 @@ class EncoderModel(nn.Module):
         """Embed images.
 
         Args:
-            images: A PIL image, path, uint8 (0–255) or float (0–1) tensor `[C, H, W]` or `[N, C, H, W]`, or a
-                sequence of these of any sizes. An image that stands several times in a sequence is encoded
-                once.
+            images: A PIL image, path, uint8 (0–255) or float (0–1) tensor `[C, H, W]` or `[N, C, H, W]`, array
+                `[H, W, C]` or `[N, H, W, C]`, or a sequence of these of any sizes. An image that stands several
+                times in a sequence is encoded once.
             batch_size: How many images pass through the tower at a time. It does not change the result.
 
         Returns:
@@ -125,8 +128,7 @@ class EncoderModel(nn.Module):
             ValueError: If an image is empty, out of range, or not an image.
             TypeError: If an input is of a type that holds no image.
         """
-        collect_images(images, "images")  # the whole input is checked before anything is encoded
-        items = cast("Sequence[ImageInput]", images if isinstance(images, list | tuple) else [images])
+        items = collect_images(images, "images")  # the whole input is checked before anything is encoded
         unique, positions = _unique(items)
         size = self._batch_size(batch_size)
         parts = [self._embed_pixels(batch) for batch in _batches(unique, size)]
@@ -159,7 +161,7 @@ class EncoderModel(nn.Module):
         # Texts of like length share a pass, so that a long one does not lengthen all.
         unique = sorted(dict.fromkeys(items), key=len)
         size = self._batch_size(batch_size)
-        with torch.no_grad(), self._evaluation():
+        with torch.no_grad(), own_precision(), evaluation_mode(self.backbone):
             tokens = self.tokenize(unique)
             parts = [
                 self._normalize(
@@ -173,13 +175,31 @@ class EncoderModel(nn.Module):
         rows = {text: row for row, text in enumerate(unique)}
         return embeddings[torch.tensor([rows[text] for text in items], device=embeddings.device)]
 
+    def count_truncated(self, texts: str | Sequence[str]) -> int:
+        """Count the texts that are longer than the model's context, of which only the beginning is read.
+
+        It neither warns nor encodes; a text that stands several times counts each time.
+
+        Args:
+            texts: A text or a sequence of texts; an empty one has none.
+
+        Raises:
+            TypeError: If something else than strings comes.
+        """
+        if not isinstance(texts, str) and isinstance(texts, Sequence) and not texts:
+            return 0
+        items = check_texts(texts)
+        unique = list(dict.fromkeys(items))
+        is_long = dict(zip(unique, self.find_long_texts(unique), strict=True))
+        return sum(is_long[text] for text in items)
+
     def compare(
         self,
         references: Any,
         alternatives: Any,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
     ) -> Tensor:
         """Score `N` alternatives against each of `B` references.
 
@@ -188,7 +208,7 @@ class EncoderModel(nn.Module):
             alternatives: For each reference its `N` alternatives.
             task: One of the tasks' names; inferred from what is passed if None.
             method: How quality and attributes are scored, ``"naive"`` or ``"clip-iqa"``.
-            prompts: Texts other than the default ones.
+            prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
         Returns:
             Scores `[B, N]`; higher is closer. NaN where a smaller group has no alternative.
@@ -218,41 +238,25 @@ class EncoderModel(nn.Module):
 
     def _embed_pixels(self, images: Images) -> Tensor:
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
-        pixels = preprocess(images, self.preprocessing, device=self.device, dtype=dtype)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and pixels.requires_grad), self._evaluation():
-            return self._normalize(self.encode_pixels(pixels.to(self.dtype)))
+        with own_precision():
+            pixels = preprocess(images, self.preprocessing, device=self.device, dtype=dtype)
+            graph = torch.is_grad_enabled() and pixels.requires_grad
+            # Without gradients no weight can receive one.
+            with torch.set_grad_enabled(graph), evaluation_mode(self.backbone, freeze=graph):
+                return self._normalize(self.encode_pixels(pixels.to(self.dtype)))
 
     def _normalize(self, features: Tensor) -> Tensor:
         dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
         return F.normalize(features.to(dtype), dim=-1)
 
-    @contextmanager
-    def _evaluation(self) -> Iterator[None]:
-        """Run in evaluation mode with frozen weights; a module shared with a training loop gets back what it had."""
-        training = [module for module in self.backbone.modules() if module.training]
-        # Without gradients no weight can receive one.
-        weights = self.backbone.parameters() if torch.is_grad_enabled() else ()
-        trained = [weight for weight in weights if weight.requires_grad]
-        for module in training:
-            module.training = False
-        for weight in trained:
-            weight.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
-            for weight in trained:
-                weight.requires_grad_(True)
 
-
-def _unique(items: Sequence[ImageInput]) -> tuple[list[ImageInput], list[int]]:
+def _unique(items: Sequence[CheckedImage]) -> tuple[list[CheckedImage], list[int]]:
     """The items without those that stand again, and for each item its place among them."""
     places: dict[object, int] = {}
-    unique: list[ImageInput] = []
+    unique: list[CheckedImage] = []
     positions: list[int] = []
     for item in items:
-        key: object = fspath(item) if isinstance(item, str | PathLike) else id(item)
+        key: object = item if isinstance(item, Path) else id(item)
         if key not in places:
             places[key] = len(unique)
             unique.append(item)
@@ -260,13 +264,13 @@ def _unique(items: Sequence[ImageInput]) -> tuple[list[ImageInput], list[int]]:
     return unique, positions
 
 
-def _rows(item: ImageInput) -> int:
+def _rows(item: CheckedImage) -> int:
     return item.shape[0] if isinstance(item, Tensor) and item.ndim == 4 else 1
 
 
-def _batches(items: Sequence[ImageInput], size: int) -> Iterator[list[ImageInput]]:
+def _batches(items: Sequence[CheckedImage], size: int) -> Iterator[list[CheckedImage]]:
     """Cut a list whose items are images or batches of them into lists of at most ``size`` images."""
-    batch: list[ImageInput] = []
+    batch: list[CheckedImage] = []
     room = size
     for item in items:
         pieces = torch.split(item, size) if isinstance(item, Tensor) and item.ndim == 4 else (item,)

@@ -14,16 +14,17 @@ from typing_extensions import Self
 
 from unisim_metrics.models.answers import parse_letter
 from unisim_metrics.models.chat import Chat, Prompt
-from unisim_metrics.models.evaluation import evaluation_mode
+from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.models.illustrated import Inputs, SharedImages, WholePrompts, encodes_apart
 from unisim_metrics.models.instructions import ask, instructions_hash
 from unisim_metrics.models.pictures import preparation
 from unisim_metrics.models.samples import Demonstration, list_items, solve
+from unisim_metrics.prompts import check_prompts
 from unisim_metrics.tasks import check_method, check_task, modalities
 
 if TYPE_CHECKING:
-    from unisim_metrics.prompts import Prompts
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 __all__ = ["Demonstration", "GenerativeModel", "Mode"]
@@ -148,6 +149,10 @@ class GenerativeModel(nn.Module):
         """
         self._refuse_embedding()
 
+    def count_truncated(self, texts: str | Sequence[str]) -> int:
+        """Nought: a question that is longer than the context is an error, and no text is ever cut."""
+        return 0
+
     @torch.no_grad()
     def compare(
         self,
@@ -155,7 +160,7 @@ class GenerativeModel(nn.Module):
         alternatives: Any,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
         demonstrations: Sequence[Demonstration] | None = None,
     ) -> Tensor:
         """Score `N` alternatives against each of `B` references.
@@ -247,7 +252,7 @@ class GenerativeModel(nn.Module):
             self.backbone, self.processor
         )
         answer = self._read_letters if self.mode == "letters" else self._generate
-        with evaluation_mode(self.backbone):
+        with own_precision(), evaluation_mode(self.backbone):
             scores = [row for asked, inputs in reader.read(batches) for row in answer(asked, inputs)]
         return [row for _, row in sorted(zip(order, scores, strict=True), key=lambda pair: pair[0])]
 
@@ -284,13 +289,13 @@ class GenerativeModel(nn.Module):
         places = list(range(count))
         return [places[shift:] + places[:shift] for shift in range(count if self.debias else 1)]
 
-    def _check_method(self, method: Method, prompts: Prompts | None) -> None:
+    def _check_method(self, method: Method, prompts: PromptsLike) -> None:
         if check_method(method) != "naive":
             raise ValueError(
                 f"Argument `method` must be 'naive' for the generative model {self.name!r}, which compares images with"
                 f" each other and not with prompts, but got {method!r}."
             )
-        if prompts is not None:
+        if check_prompts(prompts) is not None:
             raise ValueError(
                 f"Argument `prompts` must be None for the generative model {self.name!r}, whose questions are fixed,"
                 f" but got {prompts!r}."

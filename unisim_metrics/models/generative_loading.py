@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.images import Resample
-from unisim_metrics.models.directories import Base, check_keys, load_adapter, no_progress_bar
+from unisim_metrics.models.config_checks import check_model_config
+from unisim_metrics.models.directories import Base, load_adapter, no_progress_bar, read_json
 from unisim_metrics.models.generative import GenerativeModel
 from unisim_metrics.models.lora import merge_lora
+from unisim_metrics.models.weight_checks import check_finite, check_keys
 
 __all__ = ["is_generative", "load_generative", "read_generative", "read_processor", "wrap_generative"]
 
@@ -25,7 +28,11 @@ def is_generative(config: Mapping[str, Any]) -> bool:
     """Whether a configuration is that of a model which writes text about images and text."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-    return config.get("model_type") in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    # transformers counts BLIP among them; it embeds, or describes a single image, and answers no questions.
+    return (
+        config.get("model_type") != "blip"
+        and config.get("model_type") in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    )
 
 
 def load_generative(
@@ -117,6 +124,7 @@ def read_generative(directory: Path, dtype: torch.dtype | None = None, device_ma
             "Argument `device_map` needs accelerate, which is not installed: `pip install"
             " 'unisim-metrics[training]'` or `pip install accelerate`."
         )
+    check_model_config(read_json(directory / "config.json"), str(directory / "config.json"))
     try:
         with no_progress_bar():
             read: Any = AutoModelForImageTextToText.from_pretrained(
@@ -126,9 +134,10 @@ def read_generative(directory: Path, dtype: torch.dtype | None = None, device_ma
                 output_loading_info=True,
                 local_files_only=True,
                 weights_only=True,
+                trust_remote_code=False,
             )
             backbone, report = read
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
         raise CheckpointError(f"The model in {directory} cannot be read: {error}") from error
     check_keys(
         str(directory),
@@ -140,6 +149,7 @@ def read_generative(directory: Path, dtype: torch.dtype | None = None, device_ma
             f"The model in {directory} does not fit the devices of `device_map`, and weights that lie on a disk are not"
             " supported: take a smaller `dtype`, or more devices."
         )
+    check_finite(str(directory), backbone)
     return backbone.eval().requires_grad_(False)
 
 
@@ -157,12 +167,14 @@ def read_processor(directory: Path, resample: Resample = "bicubic") -> Any:
 
     auto: Any = transformers
     try:
-        processor = auto.AutoProcessor.from_pretrained(directory, local_files_only=True)
+        processor = auto.AutoProcessor.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
         if resample == "pil" and hasattr(processor, "image_processor"):
             processor.image_processor = auto.AutoImageProcessor.from_pretrained(
-                directory, backend="pil", local_files_only=True
+                directory, backend="pil", local_files_only=True, trust_remote_code=False
             )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise ValueError(
             f"The directory {directory} must hold the model's processor, but it cannot be read: {error}"
         ) from error

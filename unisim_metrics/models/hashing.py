@@ -27,21 +27,31 @@ def weights_state(module: nn.Module) -> tuple[tuple[int, int], ...]:
     )
 
 
+# What wrappers put between the names of a module and of its weights: `torch.compile`, activation checkpointing, FSDP.
+_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
+
+
 def hash_weights(weights: Mapping[str, object]) -> str:
     """SHA-256 of names, dtypes, shapes and bytes, in the order of the names.
 
     Args:
-        weights: A ``state_dict()``. Entries that are no tensors are left out.
+        weights: A ``state_dict()``, of a compiled module too: names of wrappers do not count. Entries that are no
+            tensors are left out.
 
     Returns:
         64 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name]
+    named = {_plain(name): tensor for name, tensor in weights.items()}
+    for name in sorted(named):
+        tensor = named[name]
         if not isinstance(tensor, Tensor):
             continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         flat = tensor.detach().to("cpu").contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _plain(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)

@@ -9,7 +9,7 @@ from pathlib import Path
 from unisim_metrics.errors import ModelUnavailableError
 from unisim_metrics.models.registry import pinned_revision
 
-__all__ = ["cache_root", "fetch_snapshot", "is_hub_id", "is_offline"]
+__all__ = ["cache_root", "fetch_snapshot", "hub_errors", "is_hub_id", "is_offline"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
 _FILE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
@@ -69,6 +69,20 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "unisim_metrics"
 
 
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What the Hub's client raises where a network, a server, a cache or a name fails.
+
+    Most of it is an ``OSError`` or ``ValueError``. The errors of its HTTP library, which changes with its version, are
+    neither; one of them is the base of the client's own. A ``RuntimeError`` comes of a broken stream, and of the
+    transfer of large files.
+    """
+    from huggingface_hub import errors
+
+    own = ("EntryNotFoundError", "RevisionResolutionError", "XetDownloadError", "CorruptedCacheException")
+    known = [getattr(errors, name) for name in own if hasattr(errors, name)]
+    return (OSError, ValueError, RuntimeError, *errors.HfHubHTTPError.__bases__, *known)
+
+
 def fetch_snapshot(
     repository: str,
     revision: str | None = None,
@@ -118,7 +132,7 @@ def fetch_snapshot(
         raise _unavailable(repository, f"it has no revision {revision!r}") from error
     except HFValidationError as error:
         raise _unavailable(repository, f"that is no valid id: {error}") from error
-    except Exception as error:  # the Hub's client lets errors of several HTTP libraries through
+    except hub_errors() as error:
         raise _unavailable(repository, _network_reason(error)) from error
     has_config = any((directory / name).is_file() for name in ("config.json", "adapter_config.json"))
     if not has_config or not any((*directory.glob("*.safetensors"), *directory.glob("*.bin"))):

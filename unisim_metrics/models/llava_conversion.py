@@ -19,9 +19,9 @@ from torch import Tensor
 
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.models.chat import NEWLINE_TOKEN, qwen_template
-from unisim_metrics.models.directories import describe_keys
 from unisim_metrics.models.instructions import IMAGE
 from unisim_metrics.models.llava_checkpoint import LlavaCheckpoint, read_llava
+from unisim_metrics.models.weight_checks import describe_keys
 
 __all__ = ["convert_llava"]
 

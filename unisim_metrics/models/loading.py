@@ -15,14 +15,16 @@ from torch import nn
 from unisim_metrics.images import Preprocessing, Resample
 from unisim_metrics.models.checkpoint import load_checkpoint
 from unisim_metrics.models.clip import CLIPEncoder
-from unisim_metrics.models.convert import base_of_adapter, revision_of_base
+from unisim_metrics.models.conversion import base_of_adapter, revision_of_base
 from unisim_metrics.models.custom import CustomEncoder
 from unisim_metrics.models.directories import (
     Base,
     clip_class,
+    describe_kind,
     find_base,
     is_adapter,
     load_adapter,
+    other_ways,
     read_clip,
     read_json,
     read_preprocessing,
@@ -35,7 +37,8 @@ from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
 from unisim_metrics.models.llava_checkpoint import is_llava_checkpoint
 from unisim_metrics.models.loading_options import GENERATIVE_OPTIONS, Options, refuse
 from unisim_metrics.models.lora import is_peft_model, merge_lora
-from unisim_metrics.models.open_clip import PREFIX, is_open_clip, load_open_clip, wrap_open_clip
+from unisim_metrics.models.open_clip import is_open_clip
+from unisim_metrics.models.open_clip_loading import PREFIX, load_open_clip, wrap_open_clip
 from unisim_metrics.models.protocol import PerceptualModel
 from unisim_metrics.models.published import find_published
 from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
@@ -45,6 +48,7 @@ __all__ = ["load_model"]
 _CHECKPOINT_SUFFIXES = (".pt", ".pth")
 
 
+@torch.inference_mode(False)  # inference tensors could never take part in a graph
 def load_model(
     name_or_path_or_module: str | PathLike[str] | nn.Module | PerceptualModel = "unisim-mini",
     *,
@@ -76,7 +80,7 @@ def load_model(
             of peft for one of these, or a model of open_clip; a ``.pt`` of the authors;
             ``"open_clip:ARCHITECTURE/PRETRAINED"``; a Hub id ``"org/name"``; a ``CLIPModel``, ``PeftModel``,
             model of open_clip, vision-language model, or any module with ``encode_image`` and
-            ``encode_text``.
+            ``encode_text``, which needs ``preprocessing`` and ``tokenizer``.
         revision: Branch, tag or commit of a Hub id.
         base: Directory or Hub id of the model that an adapter or ``.pt`` was trained from; found by default.
         device: Where the model goes; the CPU, or where a module already is, by default.
@@ -85,8 +89,9 @@ def load_model(
         resample: ``"bicubic"``, or ``"pil"`` to resize every image by Pillow: exact, without gradients,
             slower.
         truncate: Whether texts longer than the model's context are cut, with one warning a process, or are an
-            error.
-        preprocessing: How images are prepared, if not as the model says.
+            error; the same of texts with characters that a CLIP model's vocabulary lacks.
+        preprocessing: How images are prepared, if not as the model says. It must be given for a module of the user's
+            own class, and for weights of open_clip in a file where those published differ.
         tokenizer: The tokenizer, if not the model's own: of transformers for CLIP, else a callable.
         processor: The processor of a generative model, if not the directory's own.
         device_map: How a generative model is spread over devices, as transformers takes it; needs accelerate.
@@ -188,7 +193,10 @@ def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | Genera
         directory = find_published(entry, options.cache_dir, options.token)
         return _from_directory(directory, entry.name, options)
     directory = fetch_snapshot(entry.source, options.revision, **options.hub())
-    return _from_directory(directory, entry.name, dataclasses.replace(options, revision=None))
+    model = _from_directory(directory, entry.name, dataclasses.replace(options, revision=None))
+    if entry.crop is not None and options.preprocessing is None and isinstance(model, EncoderModel):
+        model.preprocessing = dataclasses.replace(model.preprocessing, crop=entry.crop)
+    return model
 
 
 def _from_directory(directory: Path, name: str, options: Options) -> EncoderModel | GenerativeModel:
@@ -259,7 +267,11 @@ def _from_open_clip(spec: str, options: Options, name: str | None = None) -> Enc
 
 
 def _from_module(module: nn.Module, options: Options) -> EncoderModel | GenerativeModel:
-    kind = type(module).__name__
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        module = module.module
+    kind = type(
+        getattr(module, "_orig_mod", module)
+    ).__name__  # a compiled module goes by its own class's name
     core = module.get_base_model() if is_peft_model(module) else module  # type: ignore[operator]
     settings: dict[str, Any] = getattr(getattr(core, "config", None), "to_dict", dict)()
     if settings and is_generative(settings):
@@ -282,6 +294,11 @@ def _from_module(module: nn.Module, options: Options) -> EncoderModel | Generati
             truncate=options.truncate,
             preprocessing=options.preprocessing,
             tokenizer=options.tokenizer,
+        )
+    if settings.get("model_type") and not callable(getattr(module, "encode_image", None)):
+        raise ValueError(
+            "Argument `name_or_path_or_module` must be a CLIP model, if it is one of transformers, but got a"
+            f" {kind} of type {describe_kind(settings)}. {other_ways()}"
         )
     return CustomEncoder(module, options.tokenizer, kind, options.preprocessing)
 

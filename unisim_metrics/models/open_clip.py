@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.images import Preprocessing
+from unisim_metrics.models.cut_texts import find_cut_texts
 from unisim_metrics.models.encoder import EncoderModel
 from unisim_metrics.models.texts import handle_long_texts
 
-__all__ = ["PREFIX", "OpenCLIPEncoder", "is_open_clip", "load_open_clip", "wrap_open_clip"]
-
-PREFIX = "open_clip:"
-_HUB_SCHEME = "hf-hub:"
-_LOCAL_SCHEME = "local-dir:"
-# The vocabulary of OpenAI's CLIP, whose tokenizer open_clip carries with it.
-_CLIP_VOCABULARY = 49408
+__all__ = ["OpenCLIPEncoder", "is_open_clip"]
 
 
 class OpenCLIPEncoder(EncoderModel):
@@ -58,15 +49,26 @@ class OpenCLIPEncoder(EncoderModel):
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids `[N, L]`, padded to the context as the tokenizer does."""
         ids: Tensor = self.tokenizer(list(texts))
-        end, padding = _end_and_padding(self.tokenizer)
-        full = _takes_every_column(ids, end, padding).nonzero().flatten().tolist()
-        if full:
-            context = ids.shape[1]
-            longer: Tensor = self.tokenizer([texts[row] for row in full], context_length=context + 1)
-            too_long = _takes_every_column(longer, end, padding).tolist()
-            long_texts = [texts[row] for row, over in zip(full, too_long, strict=True) if over]
-            handle_long_texts(long_texts, context, self.truncate)
+        long_texts = [texts[row] for row in self._long_rows(texts, ids)]
+        handle_long_texts(long_texts, ids.shape[1], self.truncate)
         return {"text": ids}
+
+    def find_long_texts(self, texts: Sequence[str]) -> list[bool]:
+        """For each text whether it is longer than the context, so that its end is cut."""
+        if not _is_own_tokenizer(self.tokenizer):
+            return find_cut_texts(self.tokenizer, texts)
+        rows = self._long_rows(texts, self.tokenizer(list(texts)))
+        return [row in rows for row in range(len(texts))]
+
+    def _long_rows(self, texts: Sequence[str], ids: Tensor) -> set[int]:
+        """Which texts do not fit, given their tokens."""
+        end, padding = _end_and_padding(self.tokenizer)
+        full: list[int] = _takes_every_column(ids, end, padding).nonzero().flatten().tolist()
+        if not full:
+            return set()
+        longer: Tensor = self.tokenizer([texts[row] for row in full], context_length=ids.shape[1] + 1)
+        too_long = _takes_every_column(longer, end, padding).tolist()
+        return {row for row, over in zip(full, too_long, strict=True) if over}
 
     def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Pass token ids `[N, L]` through the text tower: `[N, D]`, of any length."""
@@ -82,147 +84,15 @@ def is_open_clip(module: nn.Module) -> bool:
     return any(kind.__module__.split(".")[0] == "open_clip" for kind in type(module).__mro__)
 
 
-def load_open_clip(
-    spec: str,
-    *,
-    name: str | None = None,
-    truncate: bool = True,
-    preprocessing: Preprocessing | None = None,
-    tokenizer: Any = None,
-    cache_dir: str | Path | None = None,
-) -> OpenCLIPEncoder:
-    """Load a model of open_clip.
-
-    Args:
-        spec: ``"ARCHITECTURE/PRETRAINED"`` where the latter is a tag of open_clip or a file of weights, or
-            ``"hf-hub:org/name"``, or ``"local-dir:path"``.
-        name: What the signature calls the model.
-        truncate: Whether texts longer than the context are cut.
-        preprocessing: How images are prepared, if not as open_clip says.
-        tokenizer: The tokenizer, if not open_clip's.
-        cache_dir: Where downloads go, if not where open_clip puts them.
-
-    Raises:
-        ValueError: If the architecture or the weights are unknown, or none are named.
-        ModelUnavailableError: If the weights cannot be fetched.
-    """
-    import open_clip
-
-    cache = None if cache_dir is None else str(cache_dir)
-    options: dict[str, Any] = {}
-    architecture, weights = spec, None
-    local = spec.startswith(_LOCAL_SCHEME)
-    if not spec.startswith((_HUB_SCHEME, _LOCAL_SCHEME)):
-        architecture, weights, options = _check_spec(spec)
-        if Path(weights).is_file():
-            local = True
-            name = name or f"{PREFIX}{architecture}/{Path(weights).name}"
-    try:
-        model = open_clip.create_model(
-            architecture, pretrained=weights, cache_dir=cache, require_pretrained=True, **options
-        )
-    except FileNotFoundError:
-        raise
-    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
-        if local:
-            raise CheckpointError(
-                f"The weights of `{PREFIX}{spec}` do not fit the architecture: {error}"
-            ) from error
-        raise _unavailable(spec, error) from error
-    if tokenizer is None:
-        try:
-            tokenizer = open_clip.get_tokenizer(architecture, cache_dir=cache)
-        except (OSError, RuntimeError) as error:
-            raise _unavailable(spec, error) from error
-    return wrap_open_clip(
-        model, name=name or PREFIX + spec, truncate=truncate, preprocessing=preprocessing, tokenizer=tokenizer
-    )
-
-
-def _unavailable(spec: str, error: Exception) -> ModelUnavailableError:
-    return ModelUnavailableError(
-        f"The weights or the tokenizer of `{PREFIX}{spec}` could not be fetched: {error}\n"
-        "Ways out:\n"
-        "  - connect to the network (and unset HF_HUB_OFFLINE) and load again;\n"
-        f"  - name a file of weights: load_model('{PREFIX}ARCHITECTURE/path/to/weights.safetensors'), and"
-        " pass `tokenizer=` where the tokenizer is on the Hub too;\n"
-        "  - use the model that comes with the package: load_model('unisim-mini')."
-    )
-
-
-def wrap_open_clip(
-    module: nn.Module,
-    *,
-    name: str,
-    truncate: bool = True,
-    preprocessing: Preprocessing | None = None,
-    tokenizer: Any = None,
-) -> OpenCLIPEncoder:
-    """Wrap a model of open_clip; preprocessing and tokenizer are found from it where they can be.
-
-    Raises:
-        ValueError: If the tokenizer cannot be found from the model, or its preprocessing is not supported.
-    """
-    if preprocessing is None:
-        preprocessing = _preprocessing(module)
-    if tokenizer is None:
-        tokenizer = _tokenizer(module)
-    return OpenCLIPEncoder(module, tokenizer, name, preprocessing, truncate)
-
-
-def _check_spec(spec: str) -> tuple[str, str, dict[str, Any]]:
-    """Architecture, weights and options of ``ARCHITECTURE/PRETRAINED``, each known to open_clip."""
-    import open_clip
-
-    architecture, _, weights = spec.partition("/")
-    known = open_clip.list_models()
-    if architecture not in known:
-        close = difflib.get_close_matches(architecture, known, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(f'`{match}`' for match in close)}?" if close else ""
-        raise ValueError(f"The architecture {architecture!r} is not known to open_clip.{hint}")
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if not weights:
-        raise ValueError(
-            f"The model `{PREFIX}{spec}` must name its weights, since random ones measure nothing: write"
-            f" `{PREFIX}{architecture}/PRETRAINED` with a file or one of {tags}."
-        )
-    config = open_clip.get_model_config(architecture) or {}
-    tag_config: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, weights) or {}
-    if not tag_config and not Path(weights).is_file():
-        raise ValueError(f"The weights {weights!r} of {architecture!r} must be a file or one of {tags}.")
-    # Where a tag's weights were trained with QuickGELU and the architecture has GELU, open_clip only warns, and
-    # then computes something else than the model that was trained.
-    force = bool(tag_config.get("quick_gelu")) and not config.get("quick_gelu")
-    return architecture, weights, {"force_quick_gelu": True} if force else {}
-
-
-def _preprocessing(module: nn.Module) -> Preprocessing:
-    import open_clip.model
-
-    try:
-        return Preprocessing.from_open_clip(open_clip.model.get_model_preprocess_cfg(module))
-    except ValueError as error:
-        raise ValueError(
-            f"The model's preprocessing is not supported: {error} Pass `preprocessing=` to choose another."
-        ) from error
-
-
-def _tokenizer(module: nn.Module) -> Any:
-    import open_clip
-    import open_clip.model
-
-    config: dict[str, Any] = open_clip.model.get_model_tokenize_cfg(module)
-    if config.get("vocab_size") != _CLIP_VOCABULARY:
-        raise ValueError(
-            "Argument `tokenizer` must be given for this open_clip model, whose vocabulary of"
-            f" {config.get('vocab_size')} tokens is not CLIP's: pass"
-            " `tokenizer=open_clip.get_tokenizer(ARCHITECTURE)`."
-        )
-    return open_clip.SimpleTokenizer(context_length=config.get("context_length", 77))
+def _is_own_tokenizer(tokenizer: Any) -> bool:
+    """Whether open_clip made the tokenizer; others say neither their end token nor take a context length."""
+    return type(tokenizer).__module__.split(".")[0] == "open_clip"
 
 
 def _end_and_padding(tokenizer: Any) -> tuple[int | None, int]:
     """The token that ends a text, and the one that follows it up to the context."""
+    if not _is_own_tokenizer(tokenizer):
+        return None, 0
     inner = getattr(tokenizer, "tokenizer", None)
     if inner is None:
         return getattr(tokenizer, "eot_token_id", None), 0

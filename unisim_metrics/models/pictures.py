@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.decoding import load_image, pil_to_rgb, unreadable
+from unisim_metrics.decoding import load_image, pil_to_rgb
 from unisim_metrics.resizing import flatten_alpha
 
 __all__ = ["identify", "preparation", "to_rgb"]
@@ -51,12 +51,7 @@ def to_rgb(image: Path | Image.Image | Tensor) -> Image.Image:
         ImageReadError: If a file cannot be read.
     """
     if isinstance(image, Image.Image):
-        try:
-            rgb = pil_to_rgb(image)
-            rgb.load()  # the pixels of an opened file are read only now
-        except OSError as error:
-            raise unreadable(getattr(image, "filename", "") or "<Pillow image>", error) from error
-        return rgb
+        return pil_to_rgb(image)
     pixels = load_image(image) if isinstance(image, Path) else _to_bytes(image)
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 

@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 if TYPE_CHECKING:
     from unisim_metrics.images import Images
-    from unisim_metrics.prompts import Prompts
+    from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 __all__ = ["PerceptualModel"]
@@ -61,7 +61,7 @@ class PerceptualModel(Protocol):
         alternatives: Any,
         task: Task | None = None,
         method: Method = "naive",
-        prompts: Prompts | None = None,
+        prompts: PromptsLike = None,
     ) -> Tensor:
         """Score `N` alternatives against each of `B` references: `[B, N]`, higher is closer."""
         ...

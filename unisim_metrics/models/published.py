@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
-from unisim_metrics.models.convert import convert
+from unisim_metrics.models.conversion import convert
 from unisim_metrics.models.hub import cache_root, fetch_snapshot, is_offline
 from unisim_metrics.models.registry import ModelEntry
 
@@ -96,13 +97,20 @@ def _fetch_from_drive(entry: ModelEntry, target: Path) -> None:
         if fetched is None or not part.is_file():
             raise OSError("Google Drive did not give the authors' file")
         os.replace(part, target)
-    except Exception as error:  # gdown lets errors of several libraries through
+    except _errors_of(gdown) as error:
         raise OSError(f"the authors' file could not be fetched from Google Drive: {error}") from error
     finally:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
+
+
+def _errors_of(gdown: Any) -> tuple[type[Exception], ...]:
+    """What a download by gdown raises: errors of its own, and those of its HTTP library, which are ``OSError``."""
+    exceptions = vars(gdown.exceptions).values() if hasattr(gdown, "exceptions") else ()
+    own = [kind for kind in exceptions if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (OSError, ValueError, RuntimeError, *own)
 
 
 def _unavailable(entry: ModelEntry, copy: Path, reasons: list[str]) -> ModelUnavailableError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from unisim_metrics.preprocessing import Crop
+
 __all__ = ["BASES", "REGISTRY", "ModelEntry", "list_models", "pinned_revision"]
 
 
@@ -23,6 +25,8 @@ class ModelEntry:
         base: The Hub id of the model that the checkpoint was trained from.
         drive_id: The authors' file on Google Drive.
         archive: Whether that file is an archive with a whole model, which is read without its base.
+        crop: How half a pixel of the centre crop is rounded, where the paper's figures were not made as transformers
+            does it: its baselines of LAION ran through open_clip's pipeline.
     """
 
     name: str
@@ -33,6 +37,7 @@ class ModelEntry:
     base: str | None = None
     drive_id: str | None = None
     archive: bool = False
+    crop: Crop | None = None
 
 
 _LAION_B_32 = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -66,7 +71,7 @@ _ENTRIES = (
         "published",
         "The paper's UniSim LL-N-0.5B, generative; LLaVA-NeXT-interleave trained on all tasks",
         base="lmms-lab/llava-next-interleave-qwen-0.5b",
-        drive_id="1jvvjmn0AFyyGHXXqi4m5NcUATzKRz5Ug",
+        drive_id="1wUPBJ9-DqtmrlRDjfunckQlzf3PCMYIL",
         archive=True,
     ),
     ModelEntry(
@@ -75,6 +80,7 @@ _ENTRIES = (
         "CLIP ViT-B/32 (LAION-2B), base of unisim-vit-b-32",
         source=_LAION_B_32,
         revision="1a25a446712ba5ee05982a381eed697ef9b435cf",
+        crop="round",
     ),
     ModelEntry(
         "clip-vit-b-32-openai",
@@ -103,9 +109,16 @@ _ENTRIES = (
         "CLIP ViT-H/14 (LAION-2B)",
         source="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
         revision="1c2b8495b28150b8a4922ee1c8edee224c284c0c",
+        crop="round",
     ),
     ModelEntry(
         "siglip-so400m-14",
+        "open_clip",
+        "SigLIP SoViT-400m/14 (WebLI), 224 px",
+        source="ViT-SO400M-14-SigLIP/webli",
+    ),
+    ModelEntry(
+        "siglip-so400m-14-384",
         "open_clip",
         "SigLIP SoViT-400m/14 (WebLI), 384 px",
         source="ViT-SO400M-14-SigLIP-384/webli",
@@ -123,7 +136,7 @@ _ENTRIES = (
         source="llava-hf/llava-interleave-qwen-7b-hf",
     ),
     ModelEntry(
-        "mantis-idefics-8b",
+        "mantis-idefics2-8b",
         "generative",
         "Mantis, Idefics2-8B trained on several images",
         source="TIGER-Lab/Mantis-8B-Idefics2",

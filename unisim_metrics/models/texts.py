@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-__all__ = ["check_texts", "handle_long_texts"]
+__all__ = ["CLIP_VOCABULARY", "check_texts", "fix_text", "handle_long_texts", "handle_unknown_characters"]
+
+CLIP_VOCABULARY = 49408
+"""The tokens of OpenAI's CLIP, whose texts pass ftfy first."""
 
 _warned = False
+_warned_of_characters = False
+
+
+def fix_text(text: str) -> str:
+    """Mend a text as CLIP's own tokenizer does: curly quotes, ligatures, ``&amp;``, text decoded wrongly."""
+    import ftfy
+
+    return ftfy.fix_text(text)
 
 
 def check_texts(texts: str | Sequence[str]) -> list[str]:
@@ -61,6 +72,37 @@ def handle_long_texts(long_texts: Sequence[str], context: int, truncate: bool) -
             f"A text is longer than the model's context of {context} tokens and is cut: {start!r}. Further"
             " long texts are cut without a warning; load the model with `truncate=False` to get an error"
             " instead.",
+            UserWarning,
+            stacklevel=4,  # the caller of `embed_texts`
+        )
+
+
+def handle_unknown_characters(lacking: Mapping[str, str], count: int, truncate: bool) -> None:
+    """Say that characters are left out: by a warning, once a process, or by an error.
+
+    Args:
+        lacking: The characters that the vocabulary lacks, by text.
+        count: How many texts there were.
+        truncate: Whether the caller goes on without them.
+
+    Raises:
+        ValueError: If there are such texts and ``truncate`` is false.
+    """
+    global _warned_of_characters
+    if not lacking:
+        return
+    characters = ", ".join(repr(character) for character in dict.fromkeys("".join(lacking.values())))
+    found = f"{len(lacking)} of {count} texts with characters that its vocabulary lacks: {characters}"
+    if not truncate:
+        raise ValueError(
+            f"Argument `texts` must hold characters that the model knows, but got {found}. Load the model with"
+            " `truncate=True` to score them without."
+        )
+    if not _warned_of_characters:
+        _warned_of_characters = True
+        warnings.warn(
+            f"The model got {found}. They are spelt plainly (é as e) or left out, from now on without a warning; load"
+            " the model with `truncate=False` to get an error instead.",
             UserWarning,
             stacklevel=4,  # the caller of `embed_texts`
         )

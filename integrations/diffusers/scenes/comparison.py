@@ -15,9 +15,12 @@ from unisim_metrics.functional import unisim_score
 from unisim_metrics.integrations.diffusers import UniSimGuidanceCallback, UniSimReward, best_of_n
 from unisim_metrics.integrations.diffusers.scenes.drawing import Scene, caption, draw, random_scene
 from unisim_metrics.integrations.diffusers.scenes.judge import ATTRIBUTES, Judge, object_colour
+from unisim_metrics.prompts import Wording
 from unisim_metrics.tasks import Task as UniSimTask
 
 Reward = Literal["similarity", "alignment", "quality"]
+# With which texts the figures of the documentation were measured.
+WORDING: Wording = "paper"
 
 _REFERENCES = 30_000_000  # seeds of the reference scenes, which nothing was trained on
 _MOST = 10_000  # candidates of a prompt
@@ -199,7 +202,9 @@ class Comparison:
             "alignment": "image-text",
             "quality": "quality",
         }
-        scores = unisim_score(list(pictures), target, task=names[self.task.reward], reduction="none")
+        scores = unisim_score(
+            list(pictures), target, task=names[self.task.reward], prompts=WORDING, reduction="none"
+        )
         return [float(score) for score in scores]
 
     @property
@@ -212,14 +217,14 @@ class Comparison:
     def _ranking(self, row: int) -> dict[str, Any]:
         if self.task.reward == "similarity":
             return {"reference": self.references[row]}
-        return {"task": "quality"} if self.task.reward == "quality" else {}
+        return {"task": "quality", "prompts": WORDING} if self.task.reward == "quality" else {}
 
     def _guide(self, rows: Sequence[int]) -> UniSimReward:
         if self.task.reward == "similarity":
             return UniSimReward(reference=[self.references[row] for row in rows])
         if self.task.reward == "alignment":
             return UniSimReward([self.prompts[row] for row in rows])
-        return UniSimReward(quality=1.0)
+        return UniSimReward(quality=1.0, prompts=WORDING)
 
     def _batches(self) -> Iterator[list[int]]:
         for first in range(0, self.settings.seeds, self.settings.batch):

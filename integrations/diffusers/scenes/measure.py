@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=Settings.seeds, help="prompts of each task")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    pipe = StableDiffusionPipeline.from_pretrained(arguments.model)
+    pipe = StableDiffusionPipeline.from_pretrained(arguments.model, trust_remote_code=False)
     judge = train_judge()
     print(judges(judge, pipe), end="\n\n")
     measure(pipe, judge, Settings(seeds=arguments.seeds), arguments.out)

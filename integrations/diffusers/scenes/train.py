@@ -76,8 +76,8 @@ def train(out: Path, recipe: Recipe) -> Path:
 def text_tower(tokens: int) -> tuple[CLIPTextModel, CLIPTokenizer]:
     """The text tower of `unisim-mini` and its tokenizer, for captions of at most so many tokens."""
     folder = str(files("unisim_metrics") / "assets" / "unisim-mini")
-    tower = VisionTextDualEncoderModel.from_pretrained(folder).text_model
-    tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=tokens)
+    tower = VisionTextDualEncoderModel.from_pretrained(folder, trust_remote_code=False).text_model
+    tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=tokens, trust_remote_code=False)
     return tower.eval().requires_grad_(False), tokenizer
 
 

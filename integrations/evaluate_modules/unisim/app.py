@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from functools import cache
 from pathlib import Path
@@ -78,11 +79,12 @@ def judge(
     if not gallery:
         raise gr.Error("Upload at least one picture.")
     pictures = [path for path, _ in gallery]
-    lines = list(dict.fromkeys(line.strip() for line in prompts.splitlines() if line.strip()))
+    lines = list(dict.fromkeys(line.strip() for line in prompts.split("\n") if line.strip()))
     try:
         columns, signature = score(pictures, mode, lines, reference)
     except (ValueError, OSError) as error:
-        raise gr.Error(str(error)) from error
+        # A message is shown as HTML, and may hold a file's name or a prompt.
+        raise gr.Error(html.escape(str(error))) from error
     deciding = [columns["quality"]] if mode == QUALITY else list(columns.values())
     places = rank(torch.tensor(deciding)).mean(dim=0).tolist()
     order = sorted(range(len(pictures)), key=places.__getitem__)

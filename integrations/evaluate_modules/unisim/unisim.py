@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
 import datasets
 import evaluate
 
+from unisim_metrics.integrations.evaluate.files import NamedFiles
 from unisim_metrics.integrations.evaluate.inputs import (
     check_lengths,
     store_alike,
@@ -27,21 +29,24 @@ higher is closer. They equal those of `unisim_metrics.UniSimScore`.
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: What is judged. Images are PIL images, paths or uint8 arrays [H, W, C]; texts are strings.
+    predictions: What is judged. Images are PIL images, paths or uint8 arrays [H, W, C]; texts are strings. A str is
+        a path where the task wants an image, else a text.
     references: What it is judged against. By config:
         "image-text" (the default): images, and texts.
         "image-image": images, and images.
         "caption": texts, and images.
         "quality", "brightness", "colorfulness", "contrast", "sharpness": images alone.
-        "ranking": for each reference (a text, an image, or none) its N candidates, images or texts. Here a str is
-            always a text: name image files by `pathlib.Path`.
+        "ranking": for each reference (a text, an image, or none) its N candidates, images or texts. Without `task` a
+            str is a text here: name image files by `pathlib.Path`, or say `task`.
     choices: For "ranking", optional: the index of the candidate that people chose.
-    model: What `unisim_metrics.load_model` takes: a name, a directory, a Hub id, a model. Default: "unisim-mini", the
-        small model inside the package; take a full-size one for scores to publish.
+    model_name_or_path: What `unisim_metrics.load_model` takes: a name, a directory, a Hub id, a model. Default:
+        "unisim-mini", the small model inside the package; take a full-size one for scores to publish. `model` is
+        another name for it.
     reduction: "none" (the default), or "mean" to leave the scores of single samples out of the result.
     method: For quality and attributes: "naive" (the default), or "clip-iqa".
-    prompts: For quality and attributes: a `unisim_metrics.Prompts` with texts other than the default ones.
-    task: For "ranking": an attribute or "odd-one-out", which cannot be inferred.
+    prompts: For quality and attributes: "authors" (the default: the texts of the authors' code), "paper", or a
+        `unisim_metrics.Prompts`.
+    task: For "ranking": what cannot be inferred, an attribute, "odd-one-out", or that a str names an image.
     batch_size: How many samples are scored at a time. Default: 64.
     device: Where a model that comes by name runs. Default: a GPU if there is one.
 
@@ -75,14 +80,14 @@ _CITATION = """
 
 CONFIGS = ("image-text", "image-image", "caption", *ATTRIBUTES, RANKING)
 
+# Other names of configs: evaluate's own for the first, and the benchmark's for quality.
+_NAMES = {"default": CONFIGS[0], "iqa": "quality"}
+
 _FEATURES = {"image": datasets.Image(decode=False), "text": datasets.Value("string")}
-# What a ranking takes: candidates, and references (None: there are none).
-_RANKINGS: tuple[tuple[Modality, Modality | None], ...] = (
-    ("image", "text"),
-    ("image", "image"),
-    ("text", "image"),
-    ("image", None),
-)
+# What a ranking takes: candidates, and references (None: there are none). A text may name an image file, where the
+# task of `compute` wants an image: which of them fit together is told there.
+_CANDIDATES: tuple[Modality, ...] = ("image", "text")
+_REFERENCES: tuple[Modality | None, ...] = ("text", "image", None)
 
 
 class Unisim(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
@@ -90,9 +95,12 @@ class Unisim(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
 
     config_name: Any
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._files = NamedFiles()
+
     def _info(self) -> evaluate.MetricInfo:
-        if self.config_name == "default":
-            self.config_name = CONFIGS[0]
+        self.config_name = _NAMES.get(self.config_name, self.config_name)
         if self.config_name not in CONFIGS:
             raise ValueError(
                 f"Argument `config_name` must be one of {CONFIGS}, but got {self.config_name!r}."
@@ -129,7 +137,9 @@ class Unisim(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
             inputs["choices"] = kwargs.pop("choices", None)
         # Wrong settings are told before what was added is spent. Only the first process scores.
         scorer = Scorer(self.config_name, **kwargs) if self.process_id == 0 else None
-        return super().compute(**inputs, scorer=scorer)
+        result: Result | None = super().compute(**inputs, scorer=scorer)
+        self._files = NamedFiles()
+        return result
 
     def _compute(self, *, scorer: Scorer, **inputs: Any) -> Result:
         try:
@@ -141,6 +151,7 @@ class Unisim(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
     def _discard(self) -> None:
         """Delete the cache as after a success: its locks would stop the other processes, and the next run."""
         self.data = self.buf_writer = None
+        self._files = NamedFiles()
         for lock, path in reversed(list(zip(self.filelocks or (), self.file_paths or (), strict=True))):
             os.remove(path)
             lock.release()
@@ -154,7 +165,7 @@ class Unisim(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
 
     def _accepted_features(self) -> Any:
         if self.config_name == RANKING:
-            return [_ranking_features(*kinds) for kinds in _RANKINGS]
+            return [_ranking_features(*kinds) for kinds in itertools.product(_CANDIDATES, _REFERENCES)]
         kinds = zip(("predictions", "references"), modalities(self.config_name), strict=True)
         return datasets.Features({name: _FEATURES[kind] for name, kind in kinds if kind is not None})
 
@@ -163,14 +174,8 @@ class Unisim(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
             return self.features
         if not batch["predictions"]:
             return self.features[0]
-        kinds = _kind(batch["predictions"][0][0]), _kind(batch["references"][0])
-        if kinds not in _RANKINGS:
-            raise ValueError(
-                "Arguments `predictions` and `references` must be images and texts, images and images, texts and"
-                f" images, or images alone, but got {kinds[0]}s and {kinds[1] or 'no reference'}s."
-                " Image files are named by `pathlib.Path`; a str is a text."
-            )
-        return _ranking_features(*kinds)
+        first = batch["predictions"][0][0]
+        return _ranking_features(_kind(first) or "image", _kind(batch["references"][0]))
 
     def _store_pairs(self, **inputs: Any) -> dict[str, Any]:
         stored = {}
@@ -178,17 +183,19 @@ class Unisim(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
             if kind is None:  # evaluate.combine hands references to every module
                 continue
             self._require(name, inputs[name])
-            stored[name] = store_items(inputs[name], kind, name)
+            stored[name] = store_items(inputs[name], kind, name, self._files)
         check_lengths(stored)
         return stored
 
     def _store_ranking(self, predictions: Any, references: Any, choices: Any = None) -> dict[str, Any]:
         self._require("predictions", predictions)
-        groups = store_groups(predictions, "predictions")
+        groups = store_groups(predictions, "predictions", self._files)
         nothing = [None] * len(groups)
         stored = {
             "predictions": groups,
-            "references": nothing if references is None else store_alike(references, "references"),
+            "references": nothing
+            if references is None
+            else store_alike(references, "references", self._files),
             "choices": nothing if choices is None else choices,
         }
         check_lengths(stored)

@@ -63,7 +63,9 @@ def build_model(
     settings: LanguageModel, tower: Path, tokenizer: Any, image_size: int, seed: int
 ) -> FastVlmForConditionalGeneration:
     """Join the vision tower and a language model of random weights by a projector of random weights."""
-    vision = VisionTextDualEncoderModel.from_pretrained(tower, dtype=torch.float32).vision_model
+    vision = VisionTextDualEncoderModel.from_pretrained(
+        tower, dtype=torch.float32, trust_remote_code=False
+    ).vision_model
     vision.config.image_size = image_size
     text = Qwen2Config(
         **dataclasses.asdict(settings) | {"vocab_size": len(tokenizer)},

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unisim_metrics.cli.output import Result, print_note, print_table
+from unisim_metrics.cli import options as opt
+from unisim_metrics.cli.output import Output, Result
+from unisim_metrics.cli.terminal import print_note
 
 if TYPE_CHECKING:
     from unisim_metrics.benchmark.comparison import Comparison, Difference
-
-
-class Format(str, Enum):
-    """How the comparison is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    MARKDOWN = "markdown"
 
 
 def compare(
@@ -36,10 +27,13 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="Which of them the others are compared with; the first if left out.")
     ] = None,
-    output_format: Annotated[Format, typer.Option("--format", help="What is printed.")] = Format.TABLE,
     resamples: Annotated[
         int, typer.Option(min=1, help="Resamples that intervals and tests of averages are read from.")
     ] = 9999,
+    form: opt.FormatOption = None,
+    as_json: opt.JsonOption = False,
+    as_csv: opt.CsvOption = False,
+    output: opt.OutputOption = None,
 ) -> None:
     """Compare models on the samples that they all judged: differences, intervals, significance.
 
@@ -48,6 +42,8 @@ def compare(
     from unisim_metrics.benchmark.comparison import compare as compare_models
     from unisim_metrics.benchmark.lookup import find_models
 
+    destination = Output(form, as_json, as_csv, output)
+    destination.check()
     # The baseline goes first, as it does by default.
     if baseline is not None:
         if baseline not in models:
@@ -56,15 +52,21 @@ def compare(
     comparison = compare_models(find_models(models, results), resamples=resamples)
     for note in comparison.notes:
         print_note(note)
-    if output_format is Format.TABLE:
-        for title, rows in _tables(comparison).items():
-            print_table(Result(rows, title=title))
-    elif output_format is Format.MARKDOWN:
-        print("\n\n".join(_markdown(title, rows) for title, rows in _tables(comparison).items()))
-    elif output_format is Format.CSV:
-        print(Result([_flat(comparison, row) for row in comparison.rows], title="").to_csv(), end="")
-    else:
-        print(json.dumps(_object(comparison, resamples), ensure_ascii=False, indent=2))
+    rows = [_flat(comparison, row) for row in comparison.rows]
+    destination.write(
+        Result(
+            rows,
+            title=f"Models beside {comparison.baseline}",
+            details={
+                "baseline": comparison.baseline,
+                "confidence": comparison.confidence,
+                "resamples": resamples,
+                "notes": list(comparison.notes),
+            },
+            json_rows=[{name: value for name, value in row.items() if name != "baseline"} for row in rows],
+            parts=[Result(part, title=title) for title, part in _tables(comparison).items()],
+        )
+    )
 
 
 def _flat(comparison: Comparison, row: Difference) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def _flat(comparison: Comparison, row: Difference) -> dict[str, Any]:
     interval = values.pop("difference")
     return {
         "baseline": comparison.baseline,
-        **{name: values[name] for name in ("model", "level", "name", "n")},
+        **{name: values[name] for name in ("model", "level", "name", "samples", "n")},
         "baseline_figure": row.baseline,
         "figure": row.figure,
         "difference": interval["value"],
@@ -82,17 +84,6 @@ def _flat(comparison: Comparison, row: Difference) -> dict[str, Any]:
         **{name: values[name] for name in ("test", "p")},
         "p_holm": row.corrected,
         "significant": comparison.is_significant(row),
-    }
-
-
-def _object(comparison: Comparison, resamples: int) -> dict[str, Any]:
-    rows = [_flat(comparison, row) for row in comparison.rows]
-    return {
-        "baseline": comparison.baseline,
-        "confidence": comparison.confidence,
-        "resamples": resamples,
-        "results": [{name: value for name, value in row.items() if name != "baseline"} for row in rows],
-        "notes": list(comparison.notes),
     }
 
 
@@ -129,16 +120,3 @@ def _name(row: Difference) -> str:
 
 def _probability(p: float) -> str:
     return f"{p:.4f}" if p >= 0.0001 else f"{p:.0e}"
-
-
-def _markdown(title: str, rows: list[dict[str, Any]]) -> str:
-    numbers = [name for name, value in rows[0].items() if isinstance(value, (int, float))]
-    lines = [
-        [name.replace("|", r"\|") for name in rows[0]],
-        ["---:" if name in numbers else "---" for name in rows[0]],
-        *(
-            [f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()]
-            for row in rows
-        ),
-    ]
-    return "\n".join([f"**{title}**", "", *(f"| {' | '.join(cells)} |" for cells in lines)])

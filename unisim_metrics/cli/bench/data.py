@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unisim_metrics.cli.bench.options import RootOption
-from unisim_metrics.cli.output import Result, print_note, print_table
+from unisim_metrics.cli import completion
+from unisim_metrics.cli import options as opt
+from unisim_metrics.cli.bench.options import RootOption, SplitOption
+from unisim_metrics.cli.output import Output, Result
+from unisim_metrics.cli.terminal import print_note
 
 if TYPE_CHECKING:
     from unisim_metrics.benchmark.datasets import Dataset, Split, Status
@@ -25,26 +27,31 @@ _MOST_NAMED = 2
 _MOST_LISTED = 20
 
 
-class TableFormat(str, Enum):
-    """How a list of sets is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    MARKDOWN = "markdown"
-
-
-FormatOption = Annotated[TableFormat, typer.Option("--format", help="table, json or markdown.")]
 DatasetOption = Annotated[
-    list[str] | None, typer.Option("--dataset", "-d", help="A set; may be repeated. All sets if left out.")
+    list[str] | None,
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="A set; may be repeated. All sets if left out.",
+        autocompletion=completion.sets,
+    ),
 ]
 
 
 @app.command("list")
-def list_sets(dataset: DatasetOption = None, form: FormatOption = TableFormat.TABLE) -> None:
+def list_sets(
+    dataset: DatasetOption = None,
+    form: opt.FormatOption = None,
+    as_json: opt.JsonOption = False,
+    as_csv: opt.CsvOption = False,
+    output: opt.OutputOption = None,
+) -> None:
     """List the sets: task, samples, licence, source.
 
     [bold]unisim bench data list --format markdown[/]
     """
+    destination = Output(form, as_json, as_csv, output)
+    destination.check()
     rows = []
     for each in _load(dataset, Path(".")):
         rows.append(
@@ -54,54 +61,61 @@ def list_sets(dataset: DatasetOption = None, form: FormatOption = TableFormat.TA
                 "test": each.size,
                 "train": each.train_size or "",
                 "folder": _folder(each, "test"),
-                "Hub": each.hub["test"].repository if "test" in each.hub else "",
+                "hub": each.hub["test"].repository if "test" in each.hub else "",
                 "licence": each.licence,
                 "source": each.url,
             }
         )
-    _print(Result(rows, title=f"{len(rows)} sets"), form)
+    destination.write(Result(rows, title=f"{len(rows)} sets"))
 
 
 @app.command("status")
 def status(
     root: RootOption = Path("."),
     dataset: DatasetOption = None,
-    split: Annotated[str, typer.Option(help="test, or train for the sets that UniSim trains on.")] = "test",
-    form: FormatOption = TableFormat.TABLE,
+    split: SplitOption = "test",
     quick: Annotated[
         bool, typer.Option("--quick", help="Look for files and folders, not for each image.")
     ] = False,
+    form: opt.FormatOption = None,
+    as_json: opt.JsonOption = False,
+    as_csv: opt.CsvOption = False,
+    output: opt.OutputOption = None,
 ) -> None:
     """Tell which sets are under the data root, which are incomplete, and how to get what is missing.
 
     [bold]unisim bench data status --root DATA[/]
     """
+    destination = Output(form, as_json, as_csv, output)
+    destination.check()
     chosen = [each for each in _load(dataset, root) if dataset or split in each.files]
     found = [(each, each.status(split, images=not quick)) for each in chosen]
     states = [state.state for _, state in found]
     summary = {state: states.count(state) for state in ("present", "incomplete", "missing")}
-    if form == TableFormat.JSON:
-        rows = [_details(each, split, state) for each, state in found]
-        print(Result(rows, title="", summary={**summary}).to_json(), end="")
-        return
     rows = [
         {
             "dataset": each.id,
             "state": state.state,
             "images": "" if state.images is None else state.images,
-            "not there": _shorten(state),
-            "how to get it": "" if state.state == "present" else _how_to_get(each, split),
+            "not_there": _shorten(state),
+            "how_to_get_it": "" if state.state == "present" else _how_to_get(each, split),
         }
         for each, state in found
     ]
-    _print(Result(rows, title=f"{split} samples under {root}", summary={**summary}), form)
+    details = [_details(each, split, state) for each, state in found]
+    destination.write(
+        Result(rows, title=f"{split} samples under {root}", summary={**summary}, json_rows=details)
+    )
 
 
 @app.command("get")
 def get(
-    datasets: Annotated[list[str], typer.Argument(metavar="SET…", help="The sets to fetch.")],
+    datasets: Annotated[
+        list[str],
+        typer.Argument(metavar="SET…", help="The sets to fetch.", autocompletion=completion.sets),
+    ],
     root: RootOption = Path("."),
-    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    split: SplitOption = "test",
     revision: Annotated[
         str | None, typer.Option(help="A commit, tag or branch instead of the one that is pinned.")
     ] = None,
@@ -178,15 +192,3 @@ def _details(dataset: Dataset, split: Split, state: Status) -> dict[str, Any]:
         "hub_files": list(source.files) if source else [],
         "revision": source.revision if source else None,
     }
-
-
-def _print(result: Result, form: TableFormat) -> None:
-    if form == TableFormat.JSON:
-        print(result.to_json(), end="")
-    elif form == TableFormat.MARKDOWN:
-        columns = list(result.rows[0]) if result.rows else []
-        print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
-        for row in result.rows:
-            print(f"| {' | '.join(str(value).replace('|', chr(92) + '|') for value in row.values())} |")
-    else:
-        print_table(result)

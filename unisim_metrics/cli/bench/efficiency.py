@@ -7,11 +7,19 @@ from typing import Annotated
 
 import typer
 
-from unisim_metrics.cli.output import Result, print_note, print_table
+from unisim_metrics.cli import completion
+from unisim_metrics.cli import options as opt
+from unisim_metrics.cli.output import Output, Result
+from unisim_metrics.cli.terminal import print_note
 
 
 def efficiency(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names, directories or Hub ids.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL…", help="Names, directories or Hub ids.", autocompletion=completion.models
+        ),
+    ],
     results: Annotated[
         Path,
         typer.Option("--results", help="The folder of results that gets efficiency.json.", file_okay=False),
@@ -19,6 +27,10 @@ def efficiency(
     batch_size: Annotated[int, typer.Option(min=4, help="Images or texts that are embedded together.")] = 32,
     rounds: Annotated[int, typer.Option(min=1, help="How often each model is timed; medians count.")] = 10,
     device: Annotated[str | None, typer.Option(help="Where the models run; cuda if there is one.")] = None,
+    form: opt.FormatOption = None,
+    as_json: opt.JsonOption = False,
+    as_csv: opt.CsvOption = False,
+    output: opt.OutputOption = None,
 ) -> None:
     """Measure parameters, throughput as a ratio to CLIP ViT-B/32 in the same run, and peak memory.
 
@@ -28,6 +40,8 @@ def efficiency(
     """
     from unisim_metrics.benchmark.efficiency import measure_efficiency, write_efficiency
 
+    destination = Output(form, as_json, as_csv, output)
+    destination.check()
     measured = measure_efficiency(models, batch_size=batch_size, rounds=rounds, device=device)
     rows = [
         {
@@ -36,11 +50,11 @@ def efficiency(
             "images": _times(model.images),
             "texts": _times(model.texts),
             "comparisons": _times(model.comparisons),
-            "peak memory": f"{model.peak_memory_bytes / 2**20:,.0f} MiB",
+            "peak_memory": f"{model.peak_memory_bytes / 2**20:,.0f} MiB",
         }
         for model in measured.models
     ]
-    print_table(Result(rows, title=f"Throughput as a ratio to {measured.baseline}"))
+    destination.write(Result(rows, title=f"Throughput as a ratio to {measured.baseline}"))
     print_note(f"Wrote {write_efficiency(measured, results)}")
 
 

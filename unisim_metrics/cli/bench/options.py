@@ -7,4 +7,16 @@ from typing import Annotated
 
 import typer
 
-RootOption = Annotated[Path, typer.Option("--root", "-r", help="The data root.", file_okay=False)]
+from unisim_metrics.cli import completion
+
+ProtocolOption = Annotated[
+    str,
+    typer.Option(
+        help="paper, or authors for the samples and images of the authors' code where it differs from the paper."
+    ),
+]
+RootOption = Annotated[Path, typer.Option("--root", help="The data root.", file_okay=False)]
+SplitOption = Annotated[
+    str,
+    typer.Option(help="test, or train for the sets that UniSim trains on.", autocompletion=completion.splits),
+]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unisim_metrics.cli.output import print_note
+from unisim_metrics.cli.terminal import print_note
 
 _DEFAULT = Path("results")
 
@@ -33,9 +33,9 @@ def report(
             file_okay=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The report's folder.", file_okay=False)] = Path(
-        "report"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The report's folder.", file_okay=False)
+    ] = Path("report"),
     form: Annotated[
         list[ReportFormat] | None,
         typer.Option("--format", help="html, markdown, csv or latex; may be repeated. All if left out."),
@@ -45,11 +45,11 @@ def report(
 
     Without any results it is the paper's figures alone. It needs the extra `benchmark`.
 
-    [bold]unisim bench report --results results --out report[/]
+    [bold]unisim bench report --results results --output report[/]
     """
     from unisim_metrics.benchmark.report import FORMATS, write_report
 
     folders = results if results is not None else [_DEFAULT] if _DEFAULT.is_dir() else []
     formats = [chosen.value for chosen in form] if form else FORMATS
-    for path in write_report(out, folders, formats):
+    for path in write_report(output, folders, formats):
         print_note(f"Wrote {path}")

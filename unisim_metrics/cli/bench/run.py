@@ -7,14 +7,18 @@ import warnings
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from unisim_metrics.cli.bench.options import RootOption
-from unisim_metrics.cli.output import Result, print_error, print_note, print_table, print_warning
+from unisim_metrics.cli import completion
+from unisim_metrics.cli import options as opt
+from unisim_metrics.cli.bench.options import ProtocolOption, RootOption, SplitOption
+from unisim_metrics.cli.output import Output, Result
+from unisim_metrics.cli.terminal import print_error, print_note, print_warning
 
 if TYPE_CHECKING:
+    from unisim_metrics.benchmark.datasets import Protocol
     from unisim_metrics.benchmark.results import SetResult
 
 
@@ -28,7 +32,12 @@ class Overwriting(str, Enum):
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="A name (see `unisim models`), a directory, a Hub id.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A name (see `unisim models`), a directory, a Hub id.", autocompletion=completion.models
+        ),
+    ],
     root: RootOption = Path("."),
     dataset: Annotated[
         list[str] | None,
@@ -36,18 +45,24 @@ def run(
             "--dataset",
             "-d",
             help="A set, or a .jsonl or .parquet file of samples; may be repeated. All that are there if left out.",
+            autocompletion=completion.sets,
         ),
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", "-t", help="All sets of a task, iqa or it-2afc; may be repeated."),
+        typer.Option(
+            "--task",
+            help="All sets of a task, iqa or it-2afc; may be repeated.",
+            autocompletion=completion.benchmark_tasks,
+        ),
     ] = None,
     results: Annotated[Path, typer.Option(help="The folder of the result files.")] = Path("results"),
-    split: Annotated[str, typer.Option(help="test, or train for the sets that UniSim trains on.")] = "test",
+    split: SplitOption = "test",
     n: Annotated[
         int | None, typer.Option(min=1, help="Samples of each set; as many as in the paper if left out.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Which draw of the samples.")] = 0,
+    protocol: ProtocolOption = "paper",
     workers: Annotated[
         int | None, typer.Option(min=0, help="Threads that read images; as many as cores if left out.")
     ] = None,
@@ -67,6 +82,10 @@ def run(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither read nor keep embeddings on disk.")
     ] = False,
+    form: opt.FormatOption = None,
+    as_json: opt.JsonOption = False,
+    as_csv: opt.CsvOption = False,
+    output: opt.OutputOption = None,
 ) -> None:
     """Ask a model about sets of the benchmark, and print its figures with their 95 % intervals.
 
@@ -80,6 +99,8 @@ def run(
     from unisim_metrics.benchmark.tasks import find_task
     from unisim_metrics.cli.scoring import pick_device
 
+    destination = Output(form, as_json, as_csv, output)
+    destination.check()
     warnings.showwarning = lambda message, *_, **__: print_warning(str(message))
     named = [name for each in task or [] for name in find_task(each).datasets] + (dataset or [])
     failures: Mapping[str, str] = {}
@@ -92,6 +113,7 @@ def run(
             split=split,
             n=n,
             seed=seed,
+            protocol=cast("Protocol", protocol),
             cache=not no_cache,
             workers=workers,
             batch_size=batch_size,
@@ -107,7 +129,7 @@ def run(
         for name, reason in failures.items():
             print_error(f"{name}: {reason}")
         if found:
-            print_table(Result(_rows(found), title=f"{model}, seed {seed}"))
+            destination.write(Result(_rows(found), title=f"{model}, seed {seed}"))
             print_note(f"Results are in {results}")
     if failures:
         raise typer.Exit(1)
@@ -132,6 +154,8 @@ def _rows(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
                 "to": outcome.high,
                 "n": result.n,
                 "lost": result.lost,
+                "samples": result.provenance or "",
+                **_cut(found, result),
             }
             for result in own
             for outcome in result.outcomes
@@ -139,8 +163,20 @@ def _rows(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
         if task.id in summary.tasks:
             mean = summary.tasks[task.id]
             means = [result for result in own if result.dataset in task.datasets]
-            count = {"n": sum(result.n for result in means), "lost": sum(result.lost for result in means)}
+            count: dict[str, Any] = {
+                "n": sum(result.n for result in means),
+                "lost": sum(result.lost for result in means),
+            }
+            kinds = {result.provenance or "" for result in means}
+            count |= {"samples": kinds.pop() if len(kinds) == 1 else "mixed", **_cut(found, *means)}
             figures = {"figure": mean.value, "from": mean.low, "to": mean.high}
             method = summary.methods.get(task.id, "")
             rows.append({"task": task.title, "dataset": "mean", "method": method, **figures, **count})
     return rows
+
+
+def _cut(found: Mapping[str, SetResult], *results: SetResult) -> dict[str, int]:
+    """Return how many texts were cut to the model's context, if any was in the whole table."""
+    if not any(result.truncated_texts for result in found.values()):
+        return {}
+    return {"texts cut": sum(result.truncated_texts or 0 for result in results)}

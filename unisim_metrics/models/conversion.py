@@ -15,7 +15,6 @@ from unisim_metrics.models.archives import is_archive, unpacked
 from unisim_metrics.models.checkpoint import load_checkpoint
 from unisim_metrics.models.directories import (
     PROCESSOR_FILES,
-    describe_keys,
     is_adapter,
     load_adapter,
     load_base,
@@ -26,6 +25,7 @@ from unisim_metrics.models.directories import (
 from unisim_metrics.models.llava_checkpoint import is_llava_checkpoint
 from unisim_metrics.models.llava_conversion import convert_llava
 from unisim_metrics.models.lora import merge_lora
+from unisim_metrics.models.weight_checks import describe_keys
 
 __all__ = ["base_of_adapter", "convert", "revision_of_base"]
 
