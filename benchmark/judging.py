@@ -19,7 +19,7 @@ from unisim_metrics.threads import ahead
 
 from .encoding import share_batches
 from .image_reading import show
-from .results import UNANSWERED
+from .results import NO_ALTERNATIVE, UNANSWERED
 from .samples import Item, Sample
 from .tasks import task_of
 
@@ -58,7 +58,7 @@ class Answer:
 
     Attributes:
         method: The way, for quality and attributes; None where there is one way only.
-        choices: The index of the chosen alternative, `[n]`, or `UNANSWERED`; None for retrieval.
+        choices: The index of the chosen alternative, `[n]`, or `UNANSWERED` or `NO_ALTERNATIVE`; None for retrieval.
         average_precision: For retrieval: of each query, `[n]`, by protocol; NaN for a query that has none.
     """
 
@@ -285,8 +285,8 @@ def _compare(
 
 
 def _choose(scores: Tensor) -> NDArray[np.uint8]:
-    """The best alternative of each sample, the first of several, or `UNANSWERED` where none has a score."""
-    choices = torch.where(scores.isnan().all(dim=-1), UNANSWERED, functional.choose(scores))
+    """The best alternative of each sample, the first of several, or `NO_ALTERNATIVE` where none has a score."""
+    choices = torch.where(scores.isnan().all(dim=-1), NO_ALTERNATIVE, functional.choose(scores))
     return choices.cpu().numpy().astype(np.uint8)
 
 

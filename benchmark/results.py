@@ -24,6 +24,7 @@ from .records import Amount, Count, Hash, Line, Record, Share, read_record, writ
 from .tasks import TASKS
 
 __all__ = [
+    "NO_ALTERNATIVE",
     "UNANSWERED",
     "Environment",
     "ModelMeta",
@@ -43,7 +44,9 @@ __all__ = [
 SCHEMA_VERSION = 1
 META_NAME = "model_meta.json"
 UNANSWERED = 255
-"""The choice of a sample that has none: an image could not be read, or an answer not be parsed."""
+"""The choice of a sample that was not judged: an image could not be read. It is in no figure."""
+NO_ALTERNATIVE = 254
+"""The choice in an answer that names no alternative. It counts as wrong, as in the paper."""
 
 _REVISION_LENGTH = 12
 _LONGEST_NAME = 120
@@ -58,7 +61,8 @@ class Outcome(Record):
         figure: The accuracy; for retrieval the mean of mAP Medium and Hard. In [0, 1].
         low: Where its 95 % bootstrap interval begins.
         high: Where that ends.
-        choices: The index of the chosen alternative of each sample, or `UNANSWERED`; None for retrieval.
+        choices: The index of the chosen alternative of each sample, or `UNANSWERED` or
+            `NO_ALTERNATIVE`; None for retrieval.
         average_precision: For retrieval: of each query, by protocol; NaN for a query that has none.
     """
 
@@ -123,6 +127,7 @@ class SetResult(Record):
         demonstrations: Solved samples that a generative model was shown before each.
         unreadable: The images that could not be read, relative to the data root.
         lost: How many samples have no choice for that reason; they are not counted in the figures.
+        unnamed_answers: How many answers of a generative model name no alternative; they count as wrong.
         truncated_texts: How many of the set's texts were cut to the model's context; None if that is not known.
         outcomes: The figures, one a method.
         environment: Where they were made.
@@ -141,6 +146,7 @@ class SetResult(Record):
     demonstrations: Count = 0
     unreadable: tuple[str, ...] = ()
     lost: Count = 0
+    unnamed_answers: Count = 0
     truncated_texts: Count | None = None
     outcomes: tuple[Outcome, ...]
     environment: Environment

@@ -25,6 +25,7 @@ from .environment import describe_environment, peak_memory
 from .provenance import TITLES
 from .records import write_record
 from .results import (
+    NO_ALTERNATIVE,
     UNANSWERED,
     ModelMeta,
     Outcome,
@@ -229,6 +230,7 @@ class SetRunner:
             demonstrations=self.demonstrations,
             unreadable=tuple(sorted(planned.name(path) for path in answered.unreadable)),
             lost=lost,
+            unnamed_answers=self._count_unnamed(planned, answered),
             truncated_texts=self._count_truncated(planned),
             outcomes=tuple(outcomes),
             environment=describe_environment(self.model.device),
@@ -247,6 +249,18 @@ class SetRunner:
         if not hasattr(self.model, "count_truncated"):
             return None
         return int(self.model.count_truncated(planned.texts))
+
+    def _count_unnamed(self, planned: PlannedSet, answered: Answered) -> int:
+        """Return how many answers name no alternative, and tell."""
+        count = max(int(np.sum(answer.choices == NO_ALTERNATIVE)) for answer in answered.answers)
+        if count:
+            warnings.warn(
+                f"Dataset {planned.dataset.id!r}: {count} of {planned.n} answers name no alternative and count as"
+                " wrong.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return count
 
     def _check_lost(self, planned: PlannedSet, answered: Answered) -> int:
         """Return how many samples have no choice, or refuse the set."""

@@ -14,8 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from unisim_metrics.benchmark import load_dataset, run
-from unisim_metrics.benchmark.errors import BenchmarkError
-from unisim_metrics.benchmark.results import UNANSWERED
+from unisim_metrics.benchmark.results import NO_ALTERNATIVE
 from unisim_metrics.models import EncoderModel
 
 DARK = 90
@@ -61,7 +60,8 @@ class Picky(OnlyCompares):
 
 def test_a_generative_model_is_shown_samples(root: Path) -> None:
     model = Picky()
-    found = run(model, ["hpdv2", "agiqa-3k-quality"], root, n=20, batch_size=8, max_lost=1)
+    with pytest.warns(UserWarning, match=r"of 20 answers name no alternative and count as wrong"):
+        found = run(model, ["hpdv2", "agiqa-3k-quality"], root, n=20, batch_size=8)
     assert model.batches == [8, 8, 4] * 2
     for name, result in found.items():
         [outcome] = result.outcomes
@@ -69,12 +69,13 @@ def test_a_generative_model_is_shown_samples(root: Path) -> None:
             [np.asarray(Image.open(path)).mean() for path in sample.alternatives]  # type: ignore[arg-type]
             for sample in draw(name, root, 20)
         ]
-        expected = [UNANSWERED if first < DARK else int(second > first) for first, second in means]
-        assert UNANSWERED in expected
+        expected = [NO_ALTERNATIVE if first < DARK else int(second > first) for first, second in means]
+        assert NO_ALTERNATIVE in expected
         assert outcome.choices is not None and outcome.choices.tolist() == expected
-        assert outcome.method is None and result.lost == expected.count(UNANSWERED)
-    with pytest.raises(BenchmarkError, match=r"of 20 samples have no choice"):
-        run(model, "hpdv2", root, n=20)
+        assert outcome.method is None and result.lost == 0
+        assert result.unnamed_answers == expected.count(NO_ALTERNATIVE)
+        right = [choice == label for choice, label in zip(expected, result.labels, strict=True)]  # type: ignore[arg-type]
+        assert outcome.figure == pytest.approx(sum(right) / 20)
 
 
 def test_a_generative_model_cannot_search(root: Path) -> None:
@@ -86,7 +87,7 @@ def test_a_generative_model_cannot_search(root: Path) -> None:
 
 def test_demonstrations_are_training_samples(root: Path, exact: EncoderModel) -> None:
     model = Picky()
-    result = run(model, "hpdv2", root, n=4, max_lost=1, demonstrations=2)["hpdv2"]
+    result = run(model, "hpdv2", root, n=4, demonstrations=2)["hpdv2"]
     assert result.demonstrations == 2
     assert "|input:any-2|" in result.outcome().signature
     solved = load_dataset("hpdv2", root).samples("train", 2)

@@ -74,6 +74,7 @@ def describe(row: ApartRow) -> tuple[str, ...]:
     result, figure = row.result, row.figure
     notes = [f"{result.demonstrations} demonstrations"] if result.demonstrations else []
     notes += [f"{result.lost:,} lost"] if result.lost else []
+    notes += [f"{result.unnamed_answers:,} answers name no alternative"] if result.unnamed_answers else []
     notes += [f"{result.truncated_texts:,} texts cut"] if result.truncated_texts else []
     return (
         row.name,

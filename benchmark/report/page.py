@@ -237,6 +237,8 @@ def _provenance(measured: Measurement, name: str) -> dict[str, Any]:
     lost = sum(result.lost for result in measured.results.values())
     notes = [f"{len(measured.fewer)} sets on fewer samples than in the paper"] if measured.fewer else []
     notes += [f"{lost:,} samples without an answer"] if lost else []
+    unnamed = sum(result.unnamed_answers for result in measured.results.values())
+    notes += [f"{unnamed:,} answers that name no alternative, counted as wrong"] if unnamed else []
     cut = sum(measured.truncated.values())
     notes += [f"{cut:,} texts cut to the model's context"] if cut else []
     return {

@@ -154,6 +154,7 @@ def _rows(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
                 "to": outcome.high,
                 "n": result.n,
                 "lost": result.lost,
+                **_unnamed(found, result),
                 "samples": result.provenance or "",
                 **_cut(found, result),
             }
@@ -166,6 +167,7 @@ def _rows(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
             count: dict[str, Any] = {
                 "n": sum(result.n for result in means),
                 "lost": sum(result.lost for result in means),
+                **_unnamed(found, *means),
             }
             kinds = {result.provenance or "" for result in means}
             count |= {"samples": kinds.pop() if len(kinds) == 1 else "mixed", **_cut(found, *means)}
@@ -173,6 +175,13 @@ def _rows(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
             method = summary.methods.get(task.id, "")
             rows.append({"task": task.title, "dataset": "mean", "method": method, **figures, **count})
     return rows
+
+
+def _unnamed(found: Mapping[str, SetResult], *results: SetResult) -> dict[str, int]:
+    """Return how many answers name no alternative, if any does in the whole table."""
+    if not any(result.unnamed_answers for result in found.values()):
+        return {}
+    return {"no_alternative": sum(result.unnamed_answers for result in results)}
 
 
 def _cut(found: Mapping[str, SetResult], *results: SetResult) -> dict[str, int]:
