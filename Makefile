@@ -5,6 +5,7 @@
 #   make lint    ruff (lint and format) and mypy
 #   make format  let ruff rewrite what it can
 #   make docs    build the documentation strictly into site/
+#   make docs-outputs  write into the pages what their code prints
 #   make speed   measure the speed table of docs/speed.md
 #   make clean   remove what the other targets wrote
 
@@ -16,7 +17,7 @@ PIP_FLAGS ?= --quiet
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint format docs speed clean
+.PHONY: demo test lint format docs docs-outputs speed clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.with-demo
@@ -37,6 +38,9 @@ format: $(VENV)/.with-dev
 
 docs: $(VENV)/.with-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
+
+docs-outputs: $(VENV)/.with-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --write-docs tests/test_docs.py
 
 speed: $(VENV)/.with-dev
 	$(BIN)/python -m unisim_metrics.benchmark.speed

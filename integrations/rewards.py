@@ -151,7 +151,7 @@ class PointwiseReward(UniSimRewardFunction):
     Raises:
         ValueError: If a task does not score images, the model embeds none, or an argument is out of its range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unisim_metrics.integrations.rewards import PointwiseReward
         >>> reward = PointwiseReward(tasks={"image-text": 1.0, "quality": 0.5})
@@ -214,7 +214,7 @@ class GroupwiseReward(UniSimRewardFunction):
     Raises:
         ValueError: If a task does not score images, or an argument is out of its range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unisim_metrics.integrations.rewards import GroupwiseReward
         >>> reward = GroupwiseReward()

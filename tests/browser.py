@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# Why tests are skipped where there is none; the last lines of a test run count them by it.
+NO_BROWSER = "there is no Chromium on this machine"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # The protocol wants the browser to read commands from descriptor 3 and to write answers to 4.
 _START = """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from browser import NO_BROWSER, find_browser
 from oracle import PlainClip, one_by_one
 
 if TYPE_CHECKING:
@@ -24,6 +25,29 @@ if TYPE_CHECKING:
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep embeddings and converted models out of the user's cache; subprocesses inherit it."""
     os.environ["UNISIM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer to write into the documentation what its code prints, rather than to compare it."""
+    parser.addoption(
+        "--write-docs", action="store_true", help="write the outputs of the documentation's code"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in the last lines how many tests were left out for want of a browser."""
+    if find_browser() is not None:
+        return
+    left_out = [
+        report for report in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(report.longrepr)
+    ]
+    if left_out:
+        terminalreporter.write_sep("=", "no browser", red=True, bold=True)
+        terminalreporter.write_line(
+            f"{len(left_out)} browser tests did not run: {NO_BROWSER}. Install it: apt-get install chromium",
+            red=True,
+            bold=True,
+        )
 
 
 WORDS = ["a", "photo", "of", "dog", "cat", "red", "high", "quality", "low", "bright", "dark", "image"]

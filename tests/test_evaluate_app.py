@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import find_browser, open_page
+from browser import NO_BROWSER, find_browser, open_page
 from PIL import Image
 
 from unisim_metrics import UniSimScore, evaluate_path
@@ -141,7 +141,7 @@ def test_what_is_missing_is_told(judge, pictures, count, mode, message):
         judge(pictures[:count], mode, " \n")
 
 
-@pytest.mark.skipif(find_browser() is None, reason="there is no Chromium on this machine")
+@pytest.mark.skipif(find_browser() is None, reason=NO_BROWSER)
 def test_a_person_uploads_writes_and_sees(app, pictures, tmp_path):
     browser = find_browser()
     assert browser is not None

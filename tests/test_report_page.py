@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Page, find_browser, open_page
+from browser import NO_BROWSER, Page, find_browser, open_page
 from PIL import Image
 from report_results import paper_shares, write_model
 
@@ -20,7 +20,7 @@ from unisim_metrics.benchmark.paper import PAPER_MODELS, PAPER_TABLES
 from unisim_metrics.benchmark.report import write_report
 
 BROWSER = find_browser()
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
 
 # Gathers what a console would show in red.
 GATHER = """

@@ -40,7 +40,7 @@ class UniSimLoss(nn.Module):
     Raises:
         ValueError: If an argument is out of its range, or a model cannot be found.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unisim_metrics import UniSimLoss
         >>> image = torch.rand(1, 3, 128, 128, requires_grad=True)

@@ -57,7 +57,7 @@ class UniSimScore(UniSimMetric):
     Raises:
         ValueError: If an argument is out of its range, or a model cannot be found.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unisim_metrics import UniSimScore
         >>> metric = UniSimScore()
@@ -179,7 +179,7 @@ class UniSimRanking(UniSimMetric):
     Raises:
         ValueError: If an argument is out of its range, or a model cannot be found.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unisim_metrics import UniSimRanking
         >>> ranking = UniSimRanking()

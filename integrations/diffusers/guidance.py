@@ -61,10 +61,12 @@ class UniSimGuidanceCallback(UniSimCallback):
         TypeError: If `pipe` is no pipeline of diffusers.
         ValueError: If the pipeline or the model cannot serve, with the way out.
 
-    Example:
+    Examples:
+        ```python
         with UniSimGuidanceCallback(pipe, prompt) as callback:
             images = pipe(prompt, callback_on_step_end=callback).images
         callback.rewards  # [guided steps, images], before each move
+        ```
     """
 
     def __init__(

@@ -103,7 +103,7 @@ def optimize_latents(
         ValueError: If an argument is out of its range, the pipeline has no autoencoder or keeps gradients from
             its latents, or the reward has no gradient to the pixels.
 
-    Example:
+    Examples:
         ```python
         result = optimize_latents(pipe, prompt, UniSimReward(prompt, quality=0.5), num_inference_steps=4)
         result.images[0].save("fox.png")

@@ -87,9 +87,11 @@ class StepRecorder:
     Raises:
         ValueError: If the predicted image cannot be told from the steps of the pipeline's scheduler.
 
-    Example:
+    Examples:
+        ```python
         with StepRecorder(pipe) as recorder:
             pipe(prompt, callback_on_step_end=callback)  # which may ask `recorder.last.x0()`
+        ```
     """
 
     def __init__(

@@ -34,7 +34,7 @@ class UniSimReward:
     Raises:
         ValueError: If no term is left, or gradients do not reach the pixels through the model.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from unisim_metrics.integrations.diffusers import UniSimReward
         >>> pictures = torch.rand(2, 3, 64, 64, requires_grad=True)

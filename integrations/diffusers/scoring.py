@@ -107,10 +107,12 @@ class UniSimScoreCallback(UniSimCallback):
         TypeError: If `pipe` is no pipeline of diffusers.
         ValueError: If the pipeline or the model cannot serve, with the way out.
 
-    Example:
+    Examples:
+        ```python
         with UniSimScoreCallback(pipe, prompt) as callback:
             images = pipe(prompt, callback_on_step_end=callback).images
         callback.scores  # [steps, images]
+        ```
     """
 
     def __init__(

@@ -100,7 +100,7 @@ def best_of_n(
         ValueError: If an argument is out of its range, the reference does not fit the task, or the pipeline or
             its scheduler does not allow to drop candidates. All of it is found before the first step.
 
-    Example:
+    Examples:
         ```python
         result = best_of_n(pipe, "a red fox in the snow", n=8)
         result.best.save("fox.png")

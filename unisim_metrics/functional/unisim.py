@@ -47,7 +47,7 @@ def unisim_score(
         ValueError: If an argument is out of its range or inputs do not fit together.
         TypeError: If something is neither image nor text.
 
-    Example:
+    Examples:
         >>> from skimage.data import astronaut
         >>> import torch
         >>> photo = torch.from_numpy(astronaut()).permute(2, 0, 1)
