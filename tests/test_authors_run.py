@@ -82,7 +82,7 @@ def test_every_set_of_the_paper_was_run() -> None:
 def test_decisions(name: str, root: Path, model: Any) -> None:
     dataset = load_dataset(name, root, "authors")
     samples = recorded(name, root)
-    planned = PlannedSet(dataset, "test", 0, samples, None, hash_samples(samples, root))
+    planned = PlannedSet(dataset, "test", 0, samples, None, hash_samples(samples, root), "own")
     found = {answer.method or "choices": answer.choices.tolist() for answer in answers(planned, model)}
     assert found == RUN[name]["choices"]
 
@@ -168,7 +168,9 @@ def test_what_the_page_says_of_turned_and_transparent_images(root: Path, model: 
         if name in RETRIEVAL:
             continue
         samples = recorded(name, root)
-        planned = PlannedSet(load_dataset(name, root), "test", 0, samples, None, hash_samples(samples, root))
+        planned = PlannedSet(
+            load_dataset(name, root), "test", 0, samples, None, hash_samples(samples, root), "own"
+        )
         for answer in answers(planned, model):
             theirs = RUN[name]["choices"][answer.method or "choices"]
             changed += int(np.sum(answer.choices != theirs))

@@ -15,7 +15,7 @@ from tried import ROWS, row
 from unisim_metrics.benchmark import write_report
 from unisim_metrics.benchmark.report.latex import escape as escape_latex
 from unisim_metrics.benchmark.report.markdown import escape as escape_markdown
-from unisim_metrics.cli.bench.compare import _markdown
+from unisim_metrics.cli.output import Result
 
 PAGE = Path(__file__).parent.parent / "docs" / "security.md"
 MODULES = ("test_hostile_pickles", "test_hostile_archives", "test_hostile_results", "test_hostile_texts")
@@ -81,7 +81,8 @@ def test_formulas_in_csv(tmp_path: Path, name: str) -> None:
 )
 def test_markdown_of_comparisons(tmp_path: Path) -> None:
     cells = {"of": "a|b`<img>", "n": 3, "x|y": 0.5, "difference": "+0.1"}
-    lines = _markdown("<b> beside *c*", [cells]).splitlines()
+    result = Result([], title="all", parts=[Result([cells], title="<b> beside *c*")])
+    lines = result.to_markdown().splitlines()
     assert lines[0] == r"**&lt;b> beside \*c\***"
     for line in lines[2:]:
         assert len(re.findall(r"(?<!\\)\|", line)) == 5

@@ -20,6 +20,7 @@ from unisim_metrics.benchmark.image_reading import ImageKey, ImageReader
 from unisim_metrics.decoding import load_image, open_image, pil_to_rgb
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import Preprocessing, preprocess
+from unisim_metrics.integrations.evaluate.files import NamedFiles
 from unisim_metrics.integrations.evaluate.inputs import store_items
 from unisim_metrics.models import EncoderModel
 from unisim_metrics.models.pictures import to_rgb
@@ -56,9 +57,9 @@ DOORS: dict[str, Callable[[Path], Any]] = {
     "load_image": load_image,
     "open_image": open_image,
     "generative models": lambda path: to_rgb(Image.open(path)),
-    "evaluate, image": lambda path: store_items([Image.open(path)], "image", "images"),
+    "evaluate, image": lambda path: store_items([Image.open(path)], "image", "images", NamedFiles()),
     "evaluate, bytes": lambda path: store_items(
-        [{"bytes": path.read_bytes(), "path": None}], "image", "images"
+        [{"bytes": path.read_bytes(), "path": None}], "image", "images", NamedFiles()
     ),
 }
 

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -279,8 +280,8 @@ def _shown(value: Any) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    """Return a text as one cell: a bar would end it, a tag, a link or an image would be obeyed."""
-    escaped = visible(text).replace("\\", "\\\\").replace("|", r"\|")
+    """Return a text as one cell: a bar would end it, a tag, a link, emphasis or code would be obeyed."""
+    escaped = re.sub(r"([\\|`*])", r"\\\1", visible(text))
     return escaped.replace("](", r"]\(").replace("<", "&lt;")
 
 
