@@ -7,11 +7,12 @@ A comment before a block says how the block is taken, and shows in no rendering:
 - ``<!-- file: NAME -->``: the block is written to a file of that name, for the commands that follow.
 
 A block of ``text`` right after code or commands is what they print (of commands: the last one). The cells of a
-table's column "call" or "a line of code" are code, too.
+table's column "call" or "a line of code" are code, too. A line ``--8<-- "FILE"`` is the text of a file of docs/.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ SHOWN = ("text", "json", "toml", "bibtex")
 CODE_COLUMNS = ("call", "a line of code")
 
 _MARK = re.compile(r"<!-- (?P<kind>not run|file)(?: \((?P<start>[^)]*)\))?: (?P<value>.+?) -->", re.DOTALL)
+_FILE = re.compile(r'^--8<-- "(.+)"\n', re.MULTILINE)
 
 
 @dataclass
@@ -67,6 +69,19 @@ def list_pages() -> list[str]:
     ]
 
 
+def list_docstrings() -> dict[str, str]:
+    """The docstrings with blocks of Python, by file and what they are of."""
+    found = {}
+    for folder in ("unisim_metrics", "benchmark", "integrations", "training"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                    text = ast.get_docstring(node) or ""
+                    if "```python" in text:
+                        found[f"{path.relative_to(ROOT)}:{getattr(node, 'name', '')}"] = text
+    return found
+
+
 def read_page(page: str) -> list[Block]:
     """The blocks of a page in their order, with what marks them."""
     return read_text((ROOT / page).read_text(encoding="utf-8"), page)
@@ -86,7 +101,10 @@ def read_text(text: str, page: str) -> list[Block]:
             marks += found
             continue
         if token.type == "fence":
-            block = Block(page, _line(token) + 1, token.info.split(" ")[0], token.content)
+            code = _FILE.sub(
+                lambda line: (ROOT / "docs" / line[1]).read_text(encoding="utf-8"), token.content
+            )
+            block = Block(page, _line(token) + 1, token.info.split(" ")[0], code)
             for mark in marks:
                 if mark["kind"] == "file":
                     block.file = mark["value"]

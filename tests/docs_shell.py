@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import runpy
@@ -15,6 +16,8 @@ from io import StringIO
 from typing import Any
 from unittest.mock import patch
 
+import docs_benchmark
+import docs_training
 import typer.main
 from docs_pages import ROOT, Block
 from packaging.requirements import Requirement
@@ -29,6 +32,10 @@ _ASSIGNMENT = re.compile(r"[A-Z][A-Z0-9_]*=.*", re.DOTALL)
 _SHOWN = 3000
 
 Shorten = Callable[[list[str]], list[str]]
+
+
+class _Parsed(Exception):
+    """A module has read its options."""
 
 
 class CommandFailed(AssertionError):
@@ -50,7 +57,7 @@ def reason_not_to_run(block: Block, command: str) -> str | None:
     return found[0] if found else None
 
 
-def run(command: str, place: str, shorten: Shorten = lambda words: words) -> str:
+def run(command: str, place: str, shorten: Shorten = docs_benchmark.shorten) -> str:
     """Run a command in the working directory and give what it prints.
 
     Args:
@@ -63,7 +70,7 @@ def run(command: str, place: str, shorten: Shorten = lambda words: words) -> str
     """
     settings, words = _words(command)
     with patch.dict(os.environ, settings):
-        words = shorten(words)
+        words = docs_training.shorten(shorten(words))
         if words[0] == "unisim":
             return _unisim(words[1:], place)
         module = _module(words)
@@ -85,6 +92,7 @@ def check(command: str, place: str) -> None:
     elif module is not None:
         if find_spec(module[0]) is None:
             raise CommandFailed(f"{place}: there is no module {module[0]}")
+        _parse_module(module, place)
         return
     if words[0] == "unisim":
         _parse(words[1:], place)
@@ -180,3 +188,19 @@ def _parse(words: Sequence[str], place: str) -> None:
         # Files that the command would read are not there: nothing is run.
         if "does not exist" not in str(error):
             raise CommandFailed(f"{place}: `unisim {' '.join(words)}`: {error}") from error
+
+
+def _parse_module(words: Sequence[str], place: str) -> None:
+    """Read the words as the module's `argparse` does, and stop there."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(self: argparse.ArgumentParser, *arguments: Any) -> None:
+        parse(self, *arguments)
+        raise _Parsed
+
+    with patch.object(argparse.ArgumentParser, "parse_args", stop):
+        try:
+            _run_module(words, place)
+        except _Parsed:
+            return
+    raise CommandFailed(f"{place}: {words[0]} reads no options; mark it for what it is, or run it")

@@ -7,11 +7,15 @@ cache of converted checkpoints. So names, ids and directories are looked up as e
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import docs_benchmark
+import docs_diffusers
+import docs_trainers
 import pytest
 import tiny_generative
 from checkpoints import authors_state_dict, trained_model, write_checkpoint
@@ -43,11 +47,13 @@ def write_photos(folder: Path) -> None:
 
 
 def write_models(folder: Path) -> Path:
-    """Small models of random weights: towers, a vision-language model, and an authors' checkpoint of the towers."""
+    """Small models of random weights: towers, an authors' checkpoint, one that writes, one that paints; a data root."""
     base = write_clip(folder / "clip", seed=1)
     write_clip(folder / "tuned", seed=2)
     tiny_generative.write(folder / "llava")
+    docs_diffusers.write_pipeline(folder / "sdxl")
     write_checkpoint(folder / "epoch_1.pt", authors_state_dict(trained_model(base)))
+    docs_benchmark.write_data(folder / "data")
     return folder
 
 
@@ -56,7 +62,9 @@ def stand_ins(models: Path, folder: Path, patch: pytest.MonkeyPatch) -> Iterator
     """Put all of it around a folder, which becomes the working directory; gives names for the code of a page."""
     write_photos(folder)
     shutil.copy(models / "epoch_1.pt", folder)
-    (folder / "path-or-hub-id").symlink_to(models / "clip")
+    for name in ("path-or-hub-id", "my-adapter"):
+        (folder / name).symlink_to(models / "clip")
+    docs_benchmark.stand_in(models / "data", folder, patch)
     patch.chdir(folder)
     around = folder.with_name(f"{folder.name}-around")
     _fill_cache(models, around / "cache", patch)
@@ -65,8 +73,10 @@ def stand_ins(models: Path, folder: Path, patch: pytest.MonkeyPatch) -> Iterator
         point_client(hub, around / "downloads", patch)
         patch.setenv("HF_TOKEN", "hf_docs")
         patch.setenv("MPLBACKEND", "Agg")
-        _keep_evaluate_in(around / "evaluate", patch)
-        yield {"__name__": "docs"}
+        docs_diffusers.stay_small(patch)
+        docs_trainers.stand_in(patch)
+        with _evaluate_in(around / "evaluate", patch):
+            yield {"__name__": "docs"}
 
 
 def names_of_tables() -> dict[str, Any]:
@@ -98,11 +108,23 @@ def _fill_hub(models: Path, root: Path) -> Hub:
             if name and entry.kind != "open_clip" and not (root / name).exists():
                 directory = models / ("llava" if entry.kind == "generative" or entry.archive else "clip")
                 hub.add(name, directory, pinned_revision(name) or COMMIT)
+    hub.add(docs_diffusers.NAME, models / "sdxl")
     return hub
 
 
-def _keep_evaluate_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def _evaluate_in(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
     import evaluate
 
     patch.setattr(evaluate.config, "HF_MODULES_CACHE", folder / "modules")
     patch.setattr(evaluate.config, "HF_METRICS_CACHE", folder / "metrics")
+    patch.setattr(sys, "path", [*sys.path])
+    _forget_evaluate_modules()
+    yield
+    _forget_evaluate_modules()
+
+
+def _forget_evaluate_modules() -> None:
+    """What was imported from one cache of modules hides what stands in another."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate_modules"]:
+        del sys.modules[name]

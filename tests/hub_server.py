@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_api
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -426,6 +426,7 @@ def point_client(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
         "HF_HUB_DISABLE_XET": True,
     }.items():
         monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(hf_api.api, "endpoint", hub.address)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 import torch
 from checkpoints import authors_state_dict, reference_embeddings, trained_model, write_checkpoint
 from conftest import write_clip
+from docs_cards import run_code
 from torch import Tensor
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
@@ -136,6 +137,13 @@ def test_every_form_has_the_same_embeddings_and_hash(
     plain = load_model(base)
     assert plain.weights_hash() != models[0].weights_hash()
     assert (embeddings(plain)[0] - expected[0]).abs().max() > 1e-2, "the adapter must matter"
+
+
+def test_code_of_the_adapters_card(tmp_path: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "path" / "to" / "this").mkdir(parents=True)
+    (tmp_path / "path" / "to" / "this" / "directory").symlink_to(adapter)
+    monkeypatch.chdir(tmp_path)
+    assert run_code((adapter / "README.md").read_text()) == 1
 
 
 def test_adapter_of_an_adapter_directory_merges(tmp_path: Path, adapter: Path, merged: Path) -> None:

@@ -506,12 +506,7 @@ def test_the_model_has_the_name_that_it_has_everywhere(module, crops, tiny_model
 # What comes with the module.
 
 
-def test_documentation_tells_the_truth():
-    card = doctest.testfile(
-        str(FOLDER / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8"
-    )
-    assert card.attempted > 10
-    assert card.failed == 0
+def test_its_description_tells_the_truth():
     described = evaluate.load(evaluate_path()).inputs_description
     example = doctest.DocTestParser().get_doctest(described, {}, "inputs_description", None, None)
     assert example.examples

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 from photo_crops import photo_crops
 from PIL import Image
+from tiny_generative_mini import SETTINGS, write_photos
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from typer.testing import CliRunner
 
@@ -22,37 +22,14 @@ from unisim_metrics.training.finished_run import read_run
 from unisim_metrics.training.generative.mini.evaluate import evaluate, severity_pairs
 from unisim_metrics.training.generative.mini.recipe import QUALITY, SIMILARITY, read_recipe
 
-SMALL = [
-    *("batch_size=2", "held_out=1"),
-    "triplets={image_size = 64, sharp_draws = 2, small_photos = 3, smallest_crop = 90}",
-    "language_model.hidden_size=32",
-    "language_model.intermediate_size=48",
-    "language_model.num_hidden_layers=1",
-    "language_model.num_attention_heads=2",
-    *("letters.quality=4", "judgments.quality=4", "judgments.image_image=4"),
-]
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    crops = photo_crops(11)
-    for place, crop in enumerate(crops[:6]):
-        path = root / "bsds400" / "images" / f"{place}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        crop.convert("RGB").resize((140, 100)).save(path)
-    (root / "flickr8k" / "images").mkdir(parents=True)
-    with open(root / "flickr8k" / "captions.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "split", "caption"])
-        for place, crop in enumerate(crops[6:]):
-            crop.convert("RGB").resize((128, 128)).save(root / "flickr8k" / "images" / f"{place}.jpg")
-            writer.writerow([f"{place}.jpg", "train", "A photo ."])
-    return root
+    return write_photos(tmp_path_factory.mktemp("data"))
 
 
 def unisim(*arguments: object) -> tuple[int, str]:
-    settings = [option for setting in SMALL for option in ("--set", setting)]
+    settings = [option for setting in SETTINGS for option in ("--set", setting)]
     result = CliRunner().invoke(app, ["train", "unisim-ll-mini", *map(str, arguments), *settings])
     return result.exit_code, " ".join(result.output.split())
 

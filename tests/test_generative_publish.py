@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from docs_cards import run_code
 from hub_server import Hub, point_client
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
@@ -162,6 +163,8 @@ def test_adapter_and_its_full_weights_agree(hub: Hub, runs: dict[str, Path], bas
     for alone in (load_model(published / "adapter"), load_model(runs["lora"] / "adapter", base=base)):
         assert alone.weights_hash() == whole.weights_hash()
         assert torch.equal(alone.compare(None, [images[:2], images[2:]], task="quality"), scores)
+    groups = {"candidates": [images[:2], images[2:]], "prompts": ["a cat", "a dog"]}
+    assert run_code((published / "README.md").read_text(), **groups) == 3
     card = ModelCard.load(published / "README.md")
     assert card.data.base_model == BASE and 'subfolder="adapter"' in card.text
     assert "It was not evaluated." in card.text

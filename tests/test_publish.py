@@ -25,6 +25,7 @@ from benchmark_data import (
     write_polaris,
 )
 from conftest import write_clip
+from docs_cards import run_code
 from hub_server import Hub, point_client
 from huggingface_hub import ModelCard, constants
 from hypothesis import given
@@ -310,6 +311,12 @@ class TestPublish:
         ):
             assert way in text
         assert "arXiv:2412.10594" in text
+
+    def test_code_of_the_card(self, hub: Hub, run: Path) -> None:
+        assert publish(run)[0] == 0
+        images = torch.rand(3, 3, 40, 48)
+        card = (hub.files("org/mine") / "README.md").read_text()
+        assert run_code(card, images=images, prompts=TEXTS) == 3
 
     @pytest.mark.parametrize("lines", [[], [{"step": 1, "results": [], "samples_hash": "ab"}]])
     def test_card_without_figures_of_these_weights(self, hub: Hub, run: Path, lines: list[Any]) -> None:

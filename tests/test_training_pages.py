@@ -1,9 +1,7 @@
-"""What docs/training.md says of the recipes, against the recipes and its own command."""
+"""What docs/training.md says of the recipes, against the recipes."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 from pathlib import Path
 
@@ -11,16 +9,6 @@ from unisim_metrics.benchmark import load_dataset
 from unisim_metrics.training.recipe import read_recipe
 
 PAGE = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
-
-
-def test_the_shares_of_passes_are_what_the_block_prints() -> None:
-    section = PAGE.split("### Passes")[1]
-    block = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", section, re.DOTALL)
-    assert block is not None
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(block[1], {})
-    assert printed.getvalue() == block[2]
 
 
 def test_its_sizes_are_those_of_the_sets() -> None:

@@ -63,6 +63,11 @@ class UniSimGuidanceCallback(UniSimCallback):
 
     Examples:
         ```python
+        from diffusers import DiffusionPipeline
+        from unisim_metrics.integrations.diffusers import UniSimGuidanceCallback
+
+        pipe = DiffusionPipeline.from_pretrained("stabilityai/stable-diffusion-xl-base-1.0")
+        prompt = "a red fox in the snow"
         with UniSimGuidanceCallback(pipe, prompt) as callback:
             images = pipe(prompt, callback_on_step_end=callback).images
         callback.rewards  # [guided steps, images], before each move

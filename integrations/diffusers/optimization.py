@@ -105,6 +105,11 @@ def optimize_latents(
 
     Examples:
         ```python
+        from diffusers import DiffusionPipeline
+        from unisim_metrics.integrations.diffusers import UniSimReward, optimize_latents
+
+        pipe = DiffusionPipeline.from_pretrained("stabilityai/stable-diffusion-xl-base-1.0")
+        prompt = "a red fox in the snow"
         result = optimize_latents(pipe, prompt, UniSimReward(prompt, quality=0.5), num_inference_steps=4)
         result.images[0].save("fox.png")
         result.rewards  # [steps + 1, images]

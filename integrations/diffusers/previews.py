@@ -89,8 +89,19 @@ class StepRecorder:
 
     Examples:
         ```python
+        from diffusers import DiffusionPipeline
+        from unisim_metrics.integrations.diffusers.previews import StepRecorder
+
+        pipe = DiffusionPipeline.from_pretrained("stabilityai/stable-diffusion-xl-base-1.0")
+        prompt = "a red fox in the snow"
+        previews = []
+
+        def keep(pipe, index, timestep, tensors):
+            previews.append(recorder.last.x0())
+            return tensors
+
         with StepRecorder(pipe) as recorder:
-            pipe(prompt, callback_on_step_end=callback)  # which may ask `recorder.last.x0()`
+            pipe(prompt, callback_on_step_end=keep)
         ```
     """
 

@@ -109,6 +109,11 @@ class UniSimScoreCallback(UniSimCallback):
 
     Examples:
         ```python
+        from diffusers import DiffusionPipeline
+        from unisim_metrics.integrations.diffusers import UniSimScoreCallback
+
+        pipe = DiffusionPipeline.from_pretrained("stabilityai/stable-diffusion-xl-base-1.0")
+        prompt = "a red fox in the snow"
         with UniSimScoreCallback(pipe, prompt) as callback:
             images = pipe(prompt, callback_on_step_end=callback).images
         callback.scores  # [steps, images]

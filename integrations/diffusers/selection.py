@@ -102,9 +102,15 @@ def best_of_n(
 
     Examples:
         ```python
-        result = best_of_n(pipe, "a red fox in the snow", n=8)
+        import torch
+        from diffusers import DiffusionPipeline
+        from unisim_metrics.integrations.diffusers import best_of_n
+
+        pipe = DiffusionPipeline.from_pretrained("stabilityai/stable-diffusion-xl-base-1.0")
+        prompt = "a red fox in the snow"
+        result = best_of_n(pipe, prompt, n=8)
         result.best.save("fox.png")
-        pipe("a red fox in the snow", generator=torch.Generator().manual_seed(result.seeds[0]))  # the same
+        pipe(prompt, generator=torch.Generator().manual_seed(result.seeds[0]))  # the same
         ```
     """
     seeds = _seeds(seed, n)
