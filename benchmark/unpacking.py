@@ -119,8 +119,13 @@ def _files(archive: Path) -> Iterator[tuple[str, AbstractContextManager[IO[bytes
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as content:
             for entry in content.infolist():
-                if not entry.is_dir():
-                    yield entry.filename, content.open(entry)
+                if entry.is_dir():
+                    continue
+                try:
+                    member_file = content.open(entry)
+                except OSError as error:  # the directory names a place that no file has
+                    raise ArchiveError(f"{archive} is damaged: {error}.") from error
+                yield entry.filename, member_file
         return
     with tarfile.open(archive) as tar:
         for member in tar:

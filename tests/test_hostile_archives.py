@@ -108,6 +108,19 @@ def test_any_damage_to_an_archive_is_told(tmp_path: Path, data: st.DataObject, k
         assert "set" in str(error)
 
 
+def test_a_place_before_the_beginning_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("set/a", b"abc")
+    whole = bytearray(path.read_bytes())
+    # The end record's offset of the directory is put higher than it is: members then begin before the file does.
+    place = whole.rindex(b"PK\x05\x06") + 16
+    whole[place] += 40
+    path.write_bytes(bytes(whole))
+    with pytest.raises(ArchiveError, match=r"set\.zip is damaged"):
+        unpack(path, tmp_path / "root")
+
+
 @row("A damaged or strange `.unisim/hub.json`", "is an error that names it; nothing is fetched")
 @pytest.mark.parametrize(
     "content", ["[1]", '{"a": 1}', '{"a": {"revision": 3, "files": {}}}', "{", "[" * 100_000]

@@ -422,6 +422,7 @@ def test_training_splits(root: Path, exact: EncoderModel) -> None:
     assert {(result.split, result.n) for result in found.values()} == {("train", 8)}
 
 
+@pytest.mark.usefixtures("fresh_text_warning")
 def test_texts_that_were_cut_are_counted(tmp_path: Path, tiny_clip_dir: Path) -> None:
     model = load_model(tiny_clip_dir)
     assert isinstance(model, EncoderModel)
