@@ -43,7 +43,7 @@ docs-outputs: $(VENV)/.with-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --write-docs tests/test_docs.py
 
 speed: $(VENV)/.with-dev
-	$(BIN)/python -m unisim_metrics.benchmark.speed
+	$(BIN)/python -m docs.experiments.speed
 
 clean:
 	rm -rf $(VENV) build dist site demo *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -9,16 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .comparison import Comparison, compare
-    from .correlation import Correlation, correlate
+    from .costs.efficiency import measure_efficiency
     from .datasets import AnnotationError, Dataset, PooledDataset, list_datasets, load_dataset, register
-    from .efficiency import measure_efficiency
-    from .lookup import find_models
     from .report import write_report
-    from .runner import run
+    from .results.comparison import Comparison, compare
+    from .results.lookup import find_models
+    from .results.summary import Summary, nafc_curve, summarize
+    from .running.runner import run
     from .samples import Item, Sample, hash_samples
-    from .statistics import Estimate
-    from .summary import Summary, nafc_curve, summarize
+    from .statistics.correlation import Correlation, correlate
+    from .statistics.intervals import Estimate
 
 __all__ = [
     "AnnotationError",
@@ -46,25 +46,25 @@ __all__ = [
 
 _HOMES = {
     "AnnotationError": "datasets",
-    "Comparison": "comparison",
-    "Correlation": "correlation",
+    "Comparison": "results.comparison",
+    "Correlation": "statistics.correlation",
     "Dataset": "datasets",
-    "Estimate": "statistics",
+    "Estimate": "statistics.intervals",
     "Item": "samples",
     "PooledDataset": "datasets",
     "Sample": "samples",
-    "Summary": "summary",
-    "compare": "comparison",
-    "correlate": "correlation",
-    "find_models": "lookup",
+    "Summary": "results.summary",
+    "compare": "results.comparison",
+    "correlate": "statistics.correlation",
+    "find_models": "results.lookup",
     "hash_samples": "samples",
     "list_datasets": "datasets",
     "load_dataset": "datasets",
-    "measure_efficiency": "efficiency",
-    "nafc_curve": "summary",
+    "measure_efficiency": "costs.efficiency",
+    "nafc_curve": "results.summary",
     "register": "datasets",
-    "run": "runner",
-    "summarize": "summary",
+    "run": "running.runner",
+    "summarize": "results.summary",
     "write_report": "report",
 }
 

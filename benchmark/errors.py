@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unisim_metrics.errors import UniSimError
 
 if TYPE_CHECKING:
-    from .results import SetResult
+    from .results.files import SetResult
 
 __all__ = ["BenchmarkError", "TooFewSamplesError"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unisim_metrics.benchmark.provenance import Provenance
-from unisim_metrics.benchmark.results import (
+from unisim_metrics.benchmark.results.files import (
     UNANSWERED,
     Environment,
     ModelMeta,

@@ -9,7 +9,7 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
-from unisim_metrics.integrations.diffusers.tiny import SIZE, TINY, tiny_inputs, tiny_unet
+from docs.experiments.tiny_pipelines import SIZE, TINY, tiny_inputs, tiny_unet
 
 # The pipelines and how each is made: from the parts of which family, and by which class if not the family's own.
 VARIANTS: dict[str, tuple[str, str | None]] = {

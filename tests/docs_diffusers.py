@@ -19,7 +19,7 @@ def write_pipeline(folder: Path) -> None:
     """Write the pipeline."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    from unisim_metrics.integrations.diffusers.tiny import tiny_sdxl
+    from docs.experiments.tiny_pipelines import tiny_sdxl
 
     size = write_tokenizer(folder / "tokenizer")
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from unisim_metrics.benchmark.bootstrap import estimate
 from unisim_metrics.benchmark.datasets import load_dataset
 from unisim_metrics.benchmark.paper import PAPER_TABLES
 from unisim_metrics.benchmark.provenance import Provenance
-from unisim_metrics.benchmark.results import (
+from unisim_metrics.benchmark.results.files import (
     Environment,
     ModelMeta,
     Outcome,
@@ -23,6 +22,7 @@ from unisim_metrics.benchmark.results import (
     write_meta,
     write_result,
 )
+from unisim_metrics.benchmark.statistics.bootstrap import estimate
 from unisim_metrics.benchmark.tasks import TASKS
 
 OTHERS: tuple[Provenance | None, ...] = ("subset", "demo", "own", None)

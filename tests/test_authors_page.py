@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unisim_metrics.benchmark import protocols
+from docs.experiments import protocols
 from unisim_metrics.benchmark.datasets.odd_one_out import IMAGENET_GROUPS
 from unisim_metrics.prompts import DEFAULT_PROMPTS, PAPER_PROMPTS
 

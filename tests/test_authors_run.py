@@ -19,11 +19,11 @@ from authors_data import write_model, write_root
 
 from unisim_metrics import functional, load_model
 from unisim_metrics.benchmark import hash_samples, list_datasets, load_dataset
-from unisim_metrics.benchmark.asking import EncoderAsker
 from unisim_metrics.benchmark.datasets.odd_one_out import IMAGENET_GROUPS
-from unisim_metrics.benchmark.encoding import Encoder
-from unisim_metrics.benchmark.planning import PlannedSet, plan_set
-from unisim_metrics.benchmark.processes import join_processes
+from unisim_metrics.benchmark.running.asking import EncoderAsker
+from unisim_metrics.benchmark.running.encoding import Encoder
+from unisim_metrics.benchmark.running.planning import PlannedSet, plan_set
+from unisim_metrics.benchmark.running.processes import join_processes
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.prompts import resolve_prompts
 

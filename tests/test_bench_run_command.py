@@ -12,8 +12,8 @@ import pytest
 from benchmark_runs import draw, timeless, write_distinct_sets
 from typer.testing import CliRunner, Result
 
-from unisim_metrics.benchmark.effort import Effort, count, main, measure, plan_all
-from unisim_metrics.benchmark.results import read_results
+from docs.experiments.effort import Effort, count, main, measure, plan_all
+from unisim_metrics.benchmark.results.files import read_results
 from unisim_metrics.cli.app import app
 from unisim_metrics.models import EncoderModel
 

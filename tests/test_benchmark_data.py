@@ -36,10 +36,10 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from unisim_metrics.benchmark import Dataset, hash_samples, list_datasets, load_dataset
+from unisim_metrics.benchmark.data.downloads import DataUnavailableError, fetch, plan_download
+from unisim_metrics.benchmark.data.unpacking import ArchiveError, archive_stem, unpack
 from unisim_metrics.benchmark.datasets import hash_retrieval, registry
 from unisim_metrics.benchmark.datasets.hub_files import AUTHORS_DATA, AUTHORS_REVISION, HubFiles
-from unisim_metrics.benchmark.downloads import DataUnavailableError, fetch, plan_download
-from unisim_metrics.benchmark.unpacking import ArchiveError, archive_stem, unpack
 from unisim_metrics.cli.app import app
 
 

@@ -21,8 +21,8 @@ from unisim_metrics.benchmark.demo.odd_sets import write_cifar, write_revisitop
 from unisim_metrics.benchmark.demo.prompt_sets import write_hpdv2
 from unisim_metrics.benchmark.demo.quality_sets import indicators
 from unisim_metrics.benchmark.demo.scenes import Scene, paint, random_scenes, worsen
-from unisim_metrics.benchmark.results import SetResult, read_results
-from unisim_metrics.benchmark.runner import run
+from unisim_metrics.benchmark.results.files import SetResult, read_results
+from unisim_metrics.benchmark.running.runner import run
 from unisim_metrics.cli.app import app
 
 pytest.importorskip("pyarrow")

@@ -37,8 +37,8 @@ from unisim_metrics.benchmark import hash_samples, load_dataset
 from unisim_metrics.benchmark.datasets import hash_retrieval
 from unisim_metrics.benchmark.datasets.odd_one_out import IMAGENET_GROUPS
 from unisim_metrics.benchmark.errors import BenchmarkError
-from unisim_metrics.benchmark.results import SetResult
-from unisim_metrics.benchmark.runner import run
+from unisim_metrics.benchmark.results.files import SetResult
+from unisim_metrics.benchmark.running.runner import run
 from unisim_metrics.cli.app import app
 from unisim_metrics.models import EncoderModel, load_model
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.models import convert, load_model
-from unisim_metrics.models.checkpoint import read_state_dict
+from unisim_metrics.models.checkpoints.clip import read_state_dict
 
 TEXTS = ["a photo of a dog", "red", "a high quality image of a cat"]
 

@@ -18,8 +18,8 @@ from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from unisim_metrics.benchmark import compare, find_models, summarize
-from unisim_metrics.benchmark.comparison import Comparison, Difference
-from unisim_metrics.benchmark.significance import holm
+from unisim_metrics.benchmark.results.comparison import Comparison, Difference
+from unisim_metrics.benchmark.statistics.significance import holm
 from unisim_metrics.cli import app
 
 NAN = np.nan

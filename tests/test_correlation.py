@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from unisim_metrics.benchmark.bootstrap import draws, percentiles
-from unisim_metrics.benchmark.correlation import correlate
 from unisim_metrics.benchmark.paper import PAPER_MODELS, PAPER_TABLES
 from unisim_metrics.benchmark.samples import Stream
+from unisim_metrics.benchmark.statistics.bootstrap import draws, percentiles
+from unisim_metrics.benchmark.statistics.correlation import correlate
 
 CORE = ("img-2afc", "it-2afc", "text-2afc", "iqa")
 NAN = math.nan

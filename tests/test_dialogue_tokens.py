@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_generative import FAMILIES, pictures
 from tiny_generative import model as tiny_model
 
-from unisim_metrics.models.generative import GenerativeModel
+from unisim_metrics.models.generative.model import GenerativeModel
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.generative.dataset import LEFT_OUT, Conversations
 from unisim_metrics.training.generative.llava_json import Record, Turn
@@ -141,7 +141,7 @@ def test_dialogues_without_images_may_stand_beside_others(files: list[Path]) -> 
 def test_prompt_is_that_of_the_model(files: list[Path]) -> None:
     """What stands before the answer is what the model is asked later."""
     judge = tiny_model()
-    from unisim_metrics.models.instructions import ask
+    from unisim_metrics.models.generative.instructions import ask
 
     question = ask("quality", None, files[:2])
     text = "".join(part if isinstance(part, str) else "<image>" for part in question.parts)

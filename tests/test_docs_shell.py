@@ -6,7 +6,7 @@ import docs_shell
 import pytest
 from docs_pages import ROOT, read_text
 
-GAIN = "python -m unisim_metrics.integrations.diffusers.gain"
+GAIN = "python -m docs.experiments.guidance_gain"
 
 
 @pytest.mark.parametrize("command", [GAIN, f"{GAIN} --seeds 3 --forms 'the picture alone'  # a comment"])

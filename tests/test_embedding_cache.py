@@ -16,7 +16,12 @@ import pytest
 import torch
 from oracle import one_by_one
 
-from unisim_metrics.benchmark.embedding_cache import DIGEST_BYTES, EmbeddingCache, default_folder, identify
+from unisim_metrics.benchmark.running.embedding_cache import (
+    DIGEST_BYTES,
+    EmbeddingCache,
+    default_folder,
+    identify,
+)
 
 BATCH = 16
 

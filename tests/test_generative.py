@@ -18,7 +18,7 @@ from torch import Tensor
 from unisim_metrics import UniSimLoss, UniSimScore
 from unisim_metrics.functional import choose, unisim_score
 from unisim_metrics.models import GenerativeModel, PerceptualModel
-from unisim_metrics.models.answers import parse_letter
+from unisim_metrics.models.generative.answers import parse_letter
 from unisim_metrics.prompts import Prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Task
@@ -142,7 +142,7 @@ class TestLetters:
     ) -> None:
         references, groups = samples("image-image")
         shared = model.compare(references, groups)
-        monkeypatch.setattr("unisim_metrics.models.generative.encodes_apart", lambda backbone: False)
+        monkeypatch.setattr("unisim_metrics.models.generative.model.encodes_apart", lambda backbone: False)
         assert torch.allclose(
             model.compare(references, groups).nan_to_num(), shared.nan_to_num(), atol=1e-4, rtol=0
         )
@@ -193,8 +193,8 @@ class TestLetters:
     ) -> None:
         references, groups = samples("image-image")
         expected = model.compare(references, groups)
-        monkeypatch.setattr("unisim_metrics.models.illustrated._MOST_PAIRS", 30_000)
-        monkeypatch.setattr("unisim_metrics.models.illustrated._IMAGES_AT_ONCE", 2)
+        monkeypatch.setattr("unisim_metrics.models.generative.illustrated._MOST_PAIRS", 30_000)
+        monkeypatch.setattr("unisim_metrics.models.generative.illustrated._IMAGES_AT_ONCE", 2)
         assert torch.allclose(model.compare(references, groups), expected, atol=1e-4, equal_nan=True)
 
     def test_kinds_of_images(self, llava: GenerativeModel, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ class TestDebias:
 @pytest.fixture
 def few_tokens(monkeypatch: pytest.MonkeyPatch) -> int:
     """Random models never come to an end."""
-    monkeypatch.setattr("unisim_metrics.models.generative.NEW_TOKENS", 8)
+    monkeypatch.setattr("unisim_metrics.models.generative.model.NEW_TOKENS", 8)
     return 8
 
 
@@ -482,7 +482,7 @@ class TestSignature:
         self, llava: GenerativeModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = llava.input_tag
-        monkeypatch.setattr("unisim_metrics.models.generative.instructions_hash", lambda: "other")
+        monkeypatch.setattr("unisim_metrics.models.generative.model.instructions_hash", lambda: "other")
         assert llava.input_tag != before
         monkeypatch.undo()
         monkeypatch.setattr(llava.chat, "template", "other")

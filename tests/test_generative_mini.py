@@ -18,9 +18,9 @@ from unisim_metrics import UniSimRanking, load_model
 from unisim_metrics.benchmark import load_dataset
 from unisim_metrics.cli import app
 from unisim_metrics.images import load_image
-from unisim_metrics.training.finished_run import read_run
 from unisim_metrics.training.generative.mini.evaluate import evaluate, severity_pairs
 from unisim_metrics.training.generative.mini.recipe import QUALITY, SIMILARITY, read_recipe
+from unisim_metrics.training.publishing.finished_run import read_run
 
 
 @pytest.fixture(scope="module")

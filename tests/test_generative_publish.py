@@ -24,9 +24,9 @@ from typer.testing import CliRunner
 from unisim_metrics import UniSimRanking, load_model
 from unisim_metrics.cli import app
 from unisim_metrics.errors import CheckpointError
-from unisim_metrics.models.generative import GenerativeModel
-from unisim_metrics.training.finished_run import read_run
-from unisim_metrics.training.publishing import prepare
+from unisim_metrics.models.generative.model import GenerativeModel
+from unisim_metrics.training.publishing.finished_run import read_run
+from unisim_metrics.training.publishing.publish import prepare
 
 BASE = "lab/tiny-llava"
 JUDGE = """

@@ -238,7 +238,7 @@ class TestMetrics:
     def test_answers_that_are_no_letter_are_counted(
         self, model: GenerativeModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("unisim_metrics.models.generative.NEW_TOKENS", 2)
+        monkeypatch.setattr("unisim_metrics.models.generative.model.NEW_TOKENS", 2)
         generating = GenerativeModel(model.backbone, model.processor, "x", mode="generate")
         ranking = UniSimRanking(generating)
         ranking.update([pictures(2), pictures(3)], choices=[0, 1])

@@ -13,6 +13,7 @@ from oracle import photos
 from test_score_callback import PROMPTS, Generative
 from torch import Tensor
 
+from docs.experiments.tiny_pipelines import tiny_preview_vae
 from unisim_metrics import load_model
 from unisim_metrics.functional import unisim_score
 from unisim_metrics.integrations.diffusers import (
@@ -23,7 +24,6 @@ from unisim_metrics.integrations.diffusers import (
 )
 from unisim_metrics.integrations.diffusers.previews import StepRecorder
 from unisim_metrics.integrations.diffusers.replay import Replay
-from unisim_metrics.integrations.diffusers.tiny import tiny_preview_vae
 from unisim_metrics.models import EncoderModel
 
 ALWAYS = {"window": (0.0, 1.0)}

@@ -10,7 +10,8 @@ from PIL import Image
 pytest.importorskip("diffusers")
 pytest.importorskip("skimage")
 
-from unisim_metrics.integrations.diffusers import cost, gain
+from docs.experiments import guidance_cost as cost
+from docs.experiments import guidance_gain as gain
 
 
 def cells(row: str) -> list[str]:

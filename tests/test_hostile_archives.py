@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tried import row
 
 from unisim_metrics.benchmark import load_dataset
-from unisim_metrics.benchmark import unpacking as unpacking_module
-from unisim_metrics.benchmark.downloads import plan_download
-from unisim_metrics.benchmark.unpacking import ArchiveError, unpack
+from unisim_metrics.benchmark.data import unpacking as unpacking_module
+from unisim_metrics.benchmark.data.downloads import plan_download
+from unisim_metrics.benchmark.data.unpacking import ArchiveError, unpack
 
 
 def tar_of(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:

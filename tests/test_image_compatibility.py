@@ -15,9 +15,9 @@ import torch
 from PIL import Image, features
 from skimage import data
 
-from unisim_metrics.decoding import load_image, pil_to_rgb
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import Preprocessing, preprocess
+from unisim_metrics.images.decoding import load_image, pil_to_rgb
 
 DOCS = Path(__file__).parents[1] / "docs"
 SMALL = Preprocessing(size=32)

@@ -16,15 +16,15 @@ from PIL import Image
 from skimage import data
 
 from unisim_metrics import UniSimScore
-from unisim_metrics.benchmark.image_reading import ImageKey, ImageReader
-from unisim_metrics.decoding import load_image, open_image, pil_to_rgb
+from unisim_metrics.benchmark.data.image_reading import ImageKey, ImageReader
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import Preprocessing, preprocess
+from unisim_metrics.images.decoding import load_image, open_image, pil_to_rgb
+from unisim_metrics.images.resizing import resize_pil
 from unisim_metrics.integrations.evaluate.files import NamedFiles
 from unisim_metrics.integrations.evaluate.inputs import store_items
 from unisim_metrics.models import EncoderModel
-from unisim_metrics.models.pictures import to_rgb
-from unisim_metrics.resizing import resize_pil
+from unisim_metrics.models.generative.pictures import to_rgb
 
 SMALL = Preprocessing(size=32)
 

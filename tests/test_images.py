@@ -28,7 +28,7 @@ from unisim_metrics.images import (
     open_images,
     preprocess,
 )
-from unisim_metrics.resizing import flatten_alpha, resize_bytes, resize_floats
+from unisim_metrics.images.resizing import flatten_alpha, resize_bytes, resize_floats
 
 CLIP = Preprocessing()
 SMALL = Preprocessing(size=32)
@@ -262,7 +262,7 @@ def test_planes_of_any_number_are_resized_as_each_alone(
     pixels = torch.randint(0, 256, (count, channels, 90, 71), dtype=torch.uint8)
     expected = torch.cat([resize_bytes(image.expand(3, -1, -1)[None], SMALL) for image in pixels])
     for at_once in (1, 2 * 90 * 71, 2**20):
-        monkeypatch.setattr("unisim_metrics.resizing._PACKED_AT_ONCE", at_once)
+        monkeypatch.setattr("unisim_metrics.images.resizing._PACKED_AT_ONCE", at_once)
         assert torch.equal(resize_bytes(pixels, SMALL), expected)
     apart = torch.stack([pixels, pixels], dim=-1)[..., 0]  # a view that is not contiguous
     assert torch.equal(resize_bytes(apart, SMALL), expected)
@@ -434,7 +434,9 @@ def test_a_repeated_image_is_worked_on_once(tmp_path: Path, monkeypatch: pytest.
     lazy = Image.open(path)
     decoded = []
     load = load_image
-    monkeypatch.setattr("unisim_metrics.images.load_image", lambda name: decoded.append(name) or load(name))
+    monkeypatch.setattr(
+        "unisim_metrics.images.preparation.load_image", lambda name: decoded.append(name) or load(name)
+    )
     result = preprocess([lazy, path, lazy, str(path), lazy], SMALL)
     assert len(decoded) == 1
     assert torch.equal(result[0], result[4])
@@ -495,7 +497,7 @@ def test_jpeg_without_torchvision_decoder(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "photo.jpg"
     photo("coffee", (90, 71)).save(path)
     expected = load_image(path)
-    monkeypatch.setattr("unisim_metrics.decoding._decode_jpeg", lambda data: None)
+    monkeypatch.setattr("unisim_metrics.images.decoding._decode_jpeg", lambda data: None)
     assert torch.equal(load_image(path), expected)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tiny_training import pools_of
 
 from unisim_metrics.benchmark.samples import Sample, Stream
-from unisim_metrics.models.instructions import ask
+from unisim_metrics.models.generative.instructions import ask
 from unisim_metrics.tasks import Task
 from unisim_metrics.training.generative.instructions import Instructions, Wording, put_into_words
 from unisim_metrics.training.generative.llava_json import Record, Turn, read_records, write_records

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from unisim_metrics.models.answers import parse_letter
-from unisim_metrics.models.instructions import IMAGE, LETTERS, ImagePart, Question, ask, instructions_hash
+from unisim_metrics.models.generative.answers import parse_letter
+from unisim_metrics.models.generative.instructions import (
+    IMAGE,
+    LETTERS,
+    ImagePart,
+    Question,
+    ask,
+    instructions_hash,
+)
 from unisim_metrics.tasks import TASKS, Task, modalities
 
 # Copied from the table.

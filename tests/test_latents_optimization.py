@@ -11,9 +11,9 @@ from diffusers import DDPMPipeline, UNet2DModel
 from diffusion import Tiny, scheduler, steps_taken
 from torch import Tensor
 
+from docs.experiments.tiny_pipelines import tiny_preview_vae
 from unisim_metrics.integrations.diffusers import Augmentation, UniSimReward, optimize_latents
 from unisim_metrics.integrations.diffusers.latents import LatentDecoder
-from unisim_metrics.integrations.diffusers.tiny import tiny_preview_vae
 from unisim_metrics.models import EncoderModel
 
 TEXT = "a photo of a dog"

@@ -21,7 +21,7 @@ from unisim_metrics import load_model
 from unisim_metrics.cli.app import app
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.models import GenerativeModel, convert
-from unisim_metrics.models.chat import NEWLINE_TOKEN
+from unisim_metrics.models.generative.chat import NEWLINE_TOKEN
 
 PROMPT = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"

@@ -30,16 +30,9 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.models import (
-    REGISTRY,
-    EncoderModel,
-    PerceptualModel,
-    checkpoint,
-    convert,
-    list_models,
-    load_model,
-)
-from unisim_metrics.models.hub import is_hub_id
+from unisim_metrics.models import REGISTRY, EncoderModel, PerceptualModel, convert, list_models, load_model
+from unisim_metrics.models.checkpoints import clip as checkpoint
+from unisim_metrics.models.sources.hub import is_hub_id
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
@@ -489,7 +482,7 @@ def test_what_the_hub_client_raises_is_named() -> None:
     """No class of its is missed by the families that are caught, and a fault of ours is not among them."""
     from huggingface_hub import HfApi, errors
 
-    from unisim_metrics.models.hub import hub_errors
+    from unisim_metrics.models.sources.hub import hub_errors
 
     families = hub_errors()
     for name in (

@@ -12,8 +12,9 @@ import torch
 from oracle import TEXTS, PlainClip, one_by_one, photos, pixels, tensor_of
 from PIL import Image
 
-from unisim_metrics import Prompts, UniSimRanking, UniSimScore, backbone, base
+from unisim_metrics import Prompts, UniSimRanking, UniSimScore
 from unisim_metrics.functional import unisim_score
+from unisim_metrics.metrics import backbone, base
 
 ATTRIBUTES = ["quality", "brightness", "colorfulness", "contrast", "sharpness"]
 PHOTOS = photos(6)

@@ -18,11 +18,12 @@ from PIL import Image
 from transformers import AutoModel, CLIPTokenizer, MobileNetV2Config, MobileNetV2Model
 from typer.testing import CliRunner
 
+from docs.experiments import ablations
 from unisim_metrics import load_model
 from unisim_metrics.benchmark.datasets.annotations import AnnotationError
 from unisim_metrics.cli.app import app
 from unisim_metrics.training.distortions import DISTORTIONS, LEVELS
-from unisim_metrics.training.mini import ablations, evaluate, photos
+from unisim_metrics.training.mini import evaluate, photos
 from unisim_metrics.training.mini.align import Captions, align, aligned_embeddings, contrastive_losses
 from unisim_metrics.training.mini.export import export
 from unisim_metrics.training.mini.mobilenet import Layer, build_mobilenet

@@ -24,7 +24,7 @@ from unisim_metrics import load_model
 from unisim_metrics.cli import app
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.models import convert
-from unisim_metrics.models.generative import GenerativeModel
+from unisim_metrics.models.generative.model import GenerativeModel
 
 PAGE = Path(__file__).parents[1] / "docs" / "security.md"
 PAYLOAD = "from pathlib import Path\nPath({marker!r}).write_text('run')\n"

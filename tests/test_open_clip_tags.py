@@ -23,7 +23,7 @@ from torch import nn
 
 from unisim_metrics import load_model
 from unisim_metrics.models import EncoderModel
-from unisim_metrics.models.open_clip_config import preprocessing_of_file
+from unisim_metrics.models.checkpoints.open_clip_config import preprocessing_of_file
 
 TAGS = [(architecture, tag) for architecture, tag in open_clip.list_pretrained()]
 SIZE = 32

@@ -110,7 +110,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     # A copy, so that the build leaves nothing in the tree.
-    tracked = ("pyproject.toml", "README.md", "LICENSE", "unisim_metrics", *ROOMS)
+    tracked = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "unisim_metrics", *ROOMS)
     source.mkdir()
     for name in tracked:
         subprocess.run(["cp", "-r", str(ROOT / name), str(source / name)], check=True)

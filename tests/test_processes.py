@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from torch import distributed, multiprocessing
 
-from unisim_metrics.benchmark.processes import Processes, join_processes
+from unisim_metrics.benchmark.running.processes import Processes, join_processes
 
 
 class Unsendable(ValueError):

@@ -26,8 +26,8 @@ from typer.testing import CliRunner
 
 from unisim_metrics import load_model
 from unisim_metrics.benchmark import hash_samples, load_dataset, run
+from unisim_metrics.benchmark.data.image_reading import show
 from unisim_metrics.benchmark.datasets.own import write_json_lines
-from unisim_metrics.benchmark.image_reading import show
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.cli.app import app
 

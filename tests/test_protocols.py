@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from benchmark_data import write_agiqa, write_cd_coco, write_csv, write_polaris
 
-from unisim_metrics.benchmark import load_dataset, protocols
+from docs.experiments import protocols
+from unisim_metrics.benchmark import load_dataset
 
 
 def test_counts(tmp_path: Path) -> None:

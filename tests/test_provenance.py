@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from unisim_metrics.benchmark import compare, load_dataset, run, summarize, write_report
 from unisim_metrics.benchmark.demo import write_demo
 from unisim_metrics.benchmark.errors import BenchmarkError
-from unisim_metrics.benchmark.planning import plan_set
 from unisim_metrics.benchmark.provenance import Provenance, mark_as_demo
-from unisim_metrics.benchmark.results import read_result, read_results
+from unisim_metrics.benchmark.results.files import read_result, read_results
+from unisim_metrics.benchmark.running.planning import plan_set
 from unisim_metrics.benchmark.tasks import TASKS
 from unisim_metrics.cli import app
 from unisim_metrics.models import EncoderModel

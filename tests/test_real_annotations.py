@@ -21,7 +21,7 @@ from PIL import Image
 from test_benchmark_sets import average_precision
 
 from unisim_metrics.benchmark import load_dataset
-from unisim_metrics.benchmark.runner import run
+from unisim_metrics.benchmark.running.runner import run
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.functional import revisited_average_precision
 from unisim_metrics.models import EncoderModel

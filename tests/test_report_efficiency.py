@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from unisim_metrics.benchmark.efficiency import (
+from unisim_metrics.benchmark.costs.efficiency import (
     BASELINE,
     EfficiencyReport,
     ModelEfficiency,
@@ -26,10 +26,10 @@ from unisim_metrics.benchmark.efficiency import (
     workload,
     write_efficiency,
 )
-from unisim_metrics.benchmark.environment import peak_memory
+from unisim_metrics.benchmark.costs.environment import peak_memory
+from unisim_metrics.benchmark.costs.timing import medians
 from unisim_metrics.benchmark.report import write_report
-from unisim_metrics.benchmark.results import Environment
-from unisim_metrics.benchmark.timing import medians
+from unisim_metrics.benchmark.results.files import Environment
 from unisim_metrics.cli import app
 from unisim_metrics.models import EncoderModel, load_model
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("pydantic")
 
-from unisim_metrics.benchmark.results import (
+from unisim_metrics.benchmark.results.files import (
     UNANSWERED,
     Environment,
     ModelMeta,

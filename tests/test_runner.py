@@ -20,7 +20,7 @@ from unisim_metrics import load_model
 from unisim_metrics.benchmark import load_dataset, run
 from unisim_metrics.benchmark.datasets.own import write_json_lines
 from unisim_metrics.benchmark.errors import BenchmarkError
-from unisim_metrics.benchmark.results import UNANSWERED, SetResult, read_meta, read_result, read_results
+from unisim_metrics.benchmark.results.files import UNANSWERED, SetResult, read_meta, read_result, read_results
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.images import Preprocessing
 from unisim_metrics.models import EncoderModel

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from unisim_metrics.benchmark import load_dataset, run
-from unisim_metrics.benchmark.results import NO_ALTERNATIVE
+from unisim_metrics.benchmark.results.files import NO_ALTERNATIVE
 from unisim_metrics.models import EncoderModel
 
 DARK = 90

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageStat
 from scipy import stats
 
-from unisim_metrics.integrations.diffusers import best_of_n
-from unisim_metrics.integrations.diffusers.scenes.comparison import TASKS, Comparison, Measured, Settings
-from unisim_metrics.integrations.diffusers.scenes.descent import descend
-from unisim_metrics.integrations.diffusers.scenes.drawing import (
+from docs.experiments.scenes.comparison import TASKS, Comparison, Measured, Settings
+from docs.experiments.scenes.descent import descend
+from docs.experiments.scenes.drawing import (
     COLOURS,
     GROUNDS,
     SHAPES,
@@ -30,17 +29,18 @@ from unisim_metrics.integrations.diffusers.scenes.drawing import (
     random_caption,
     random_scene,
 )
-from unisim_metrics.integrations.diffusers.scenes.judge import (
+from docs.experiments.scenes.judge import (
     Judge,
     accuracy,
     object_colour,
     train_judge,
     unseen_scenes,
 )
-from unisim_metrics.integrations.diffusers.scenes.measure import SINGLE, judges, measure
-from unisim_metrics.integrations.diffusers.scenes.recipe import Autoencoder, Denoiser, Descent, Recipe
-from unisim_metrics.integrations.diffusers.scenes.report import interval, table
-from unisim_metrics.integrations.diffusers.scenes.train import train
+from docs.experiments.scenes.measure import SINGLE, judges, measure
+from docs.experiments.scenes.recipe import Autoencoder, Denoiser, Descent, Recipe
+from docs.experiments.scenes.report import interval, table
+from docs.experiments.scenes.train import train
+from unisim_metrics.integrations.diffusers import best_of_n
 
 FEW = Descent(steps=3, batch=4, learning_rate=1e-3, warmup=1, save_every=2)
 TINY = Recipe(

@@ -21,11 +21,11 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
 
+from docs.experiments.tiny_pipelines import tiny_preview_vae
 from unisim_metrics import UniSimScore, load_model
 from unisim_metrics.functional import unisim_score
 from unisim_metrics.images import Preprocessing
 from unisim_metrics.integrations.diffusers import EarlyExit, UniSimScoreCallback
-from unisim_metrics.integrations.diffusers.tiny import tiny_preview_vae
 from unisim_metrics.models import EncoderModel
 
 PROMPTS = ["a red dog", "a photo of a cat"]

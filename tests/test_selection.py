@@ -430,7 +430,7 @@ class TestWrongUse:
     def test_video_pipeline(self) -> None:
         from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 
-        from unisim_metrics.integrations.diffusers.tiny import tiny_vae
+        from docs.experiments.tiny_pipelines import tiny_vae
 
         unet = UNet3DConditionModel(
             block_out_channels=(8, 8),

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unisim_metrics.benchmark import nafc_curve, summarize
-from unisim_metrics.benchmark.bootstrap import estimate, percentiles
-from unisim_metrics.benchmark.summary import (
+from unisim_metrics.benchmark.results.summary import (
     Figure,
     average_sets,
     choose_methods,
     resample_set,
     sample_values,
 )
+from unisim_metrics.benchmark.statistics.bootstrap import estimate, percentiles
 from unisim_metrics.benchmark.tasks import TASKS
 
 CORE = ("img-2afc", "it-2afc", "text-2afc", "iqa")

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, CLIPModel, VisionTextDualEncoderModel
 import unisim_metrics
 from unisim_metrics import UniSimScore, load_model
 from unisim_metrics.models import EncoderModel
-from unisim_metrics.models.known_characters import fold
+from unisim_metrics.models.encoders.known_characters import fold
 
 MINI = Path(unisim_metrics.__file__).parent / "assets" / "unisim-mini"
 # What is written, and what it is read as.

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from unisim_metrics.images import Preprocessing, preprocess
-from unisim_metrics.threads import run_tasks
+from unisim_metrics.images.threads import run_tasks
 
 
 class Meeting:

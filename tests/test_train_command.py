@@ -25,9 +25,9 @@ from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.cli import app
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.tasks import Task
+from unisim_metrics.training.clip.run import finish, plan, start
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.recipe import read_recipe
-from unisim_metrics.training.run import finish, plan, start
 
 TEXTS = ["a red ball", "a dog runs", "two people", "blue sky", "a cat", "an old house"]
 TASKS: tuple[Task, ...] = ("image-image", "image-text", "caption", "quality")

@@ -25,9 +25,10 @@ from unisim_metrics import load_model
 from unisim_metrics.benchmark import load_dataset
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.tasks import Task
-from unisim_metrics.training.batches import TextTable, TripletBatches
 from unisim_metrics.training.checkpoints import list_checkpoints, load_checkpoint
-from unisim_metrics.training.clip import Report
+from unisim_metrics.training.clip.batches import TextTable, TripletBatches
+from unisim_metrics.training.clip.tower import adapt
+from unisim_metrics.training.clip.trainer import Report
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.objective import Triplets, task_losses
 from unisim_metrics.training.recipe import (
@@ -40,7 +41,6 @@ from unisim_metrics.training.recipe import (
     read_table,
 )
 from unisim_metrics.training.stream import Pool, TripletStream
-from unisim_metrics.training.tower import adapt
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tiny_training import RECIPE, trainer_of, weights_of, write_images
 from torch import nn
 
 from unisim_metrics.benchmark.samples import Sample
-from unisim_metrics.training.optimization import Schedule, adamw
+from unisim_metrics.training.clip.optimization import Schedule, adamw
 from unisim_metrics.training.pools import read_triplets
 from unisim_metrics.training.recipe import list_recipes, read_recipe, read_table
 from unisim_metrics.training.stream import Pool, TripletStream

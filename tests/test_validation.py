@@ -25,10 +25,10 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from unisim_metrics.benchmark import load_dataset
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.tasks import Task
+from unisim_metrics.training.clip.run import plan
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.holdout import hold_out
 from unisim_metrics.training.recipe import DataSettings, Recipe, ValidationSettings
-from unisim_metrics.training.run import plan
 from unisim_metrics.training.stream import Pool
 
 ROOT = Path("data")

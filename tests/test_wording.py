@@ -20,7 +20,7 @@ from unisim_metrics.functional import unisim_rank, unisim_score
 from unisim_metrics.integrations.rewards import PointwiseReward
 from unisim_metrics.prompts import PAPER_PROMPTS
 from unisim_metrics.tasks import Attribute
-from unisim_metrics.training.batches import TextTable, TripletBatches
+from unisim_metrics.training.clip.batches import TextTable, TripletBatches
 from unisim_metrics.training.mini.recipe import read_recipe as read_mini_recipe
 from unisim_metrics.training.recipe import read_recipe
 from unisim_metrics.training.stream import Pool, TripletStream

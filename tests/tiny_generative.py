@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from unisim_metrics.models.generative import GenerativeModel
-from unisim_metrics.models.instructions import ask
+from unisim_metrics.models.generative.instructions import ask
+from unisim_metrics.models.generative.model import GenerativeModel
 from unisim_metrics.tasks import TASKS
 
 SIZE = 28

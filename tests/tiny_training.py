@@ -16,12 +16,12 @@ from transformers import CLIPModel
 
 from unisim_metrics import load_model
 from unisim_metrics.benchmark.samples import Sample
-from unisim_metrics.training.batches import TextTable
-from unisim_metrics.training.clip import Trainer
+from unisim_metrics.training.clip.batches import TextTable
+from unisim_metrics.training.clip.tower import adapt, embed_texts
+from unisim_metrics.training.clip.trainer import Trainer
+from unisim_metrics.training.clip.validation import Validator
 from unisim_metrics.training.recipe import DataSettings, LoraSettings, OptimizationSettings, Recipe
 from unisim_metrics.training.stream import Pool, TripletStream
-from unisim_metrics.training.tower import adapt, embed_texts
-from unisim_metrics.training.validation import Validator
 
 TEXTS = ["a red ball", "a dog runs", "two people", "blue sky", "a cat", "an old house"]
 

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .records import Amount, Count, Line, Record, read_record, write_record
-from .results import Environment
+from ..results.files import Environment
+from ..results.records import Amount, Count, Line, Record, read_record, write_record
 
 if TYPE_CHECKING:
     import torch
@@ -180,7 +180,7 @@ def load(name: str, device: torch.device) -> PerceptualModel:
     from transformers import CLIPConfig, CLIPModel
 
     from unisim_metrics.images import Preprocessing
-    from unisim_metrics.models.clip import CLIPEncoder
+    from unisim_metrics.models.encoders.clip import CLIPEncoder
 
     # The bundled model splits texts as CLIP does.
     tokenizer = load_model("unisim-mini").tokenizer  # type: ignore[attr-defined]
@@ -252,7 +252,14 @@ def _measure_memory(name: str, batch_size: int, device: torch.device) -> int:
     Raises:
         OSError: If it fails there. The message is its error.
     """
-    command = [sys.executable, "-m", "unisim_metrics.benchmark.memory", name, str(batch_size), str(device)]
+    command = [
+        sys.executable,
+        "-m",
+        "unisim_metrics.benchmark.costs.memory",
+        name,
+        str(batch_size),
+        str(device),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from .results import Environment
+from ..results.files import Environment
 
 __all__ = ["describe_environment", "peak_memory"]
 

@@ -1,6 +1,6 @@
 """The peak memory of one model, in a process that does nothing else.
 
-python -m unisim_metrics.benchmark.memory MODEL BATCH_SIZE DEVICE
+python -m unisim_metrics.benchmark.costs.memory MODEL BATCH_SIZE DEVICE
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unisim_metrics.errors import UniSimError
-from unisim_metrics.models.hub import hub_errors
+from unisim_metrics.models.sources.hub import hub_errors
 from unisim_metrics.text_files import write_text
 
-from .datasets.base import Dataset, Split
-from .datasets.hub_files import HubFiles
+from ..datasets.base import Dataset, Split
+from ..datasets.hub_files import HubFiles
 from .unpacking import archive_stem, leaves_root, unpack
 
 if TYPE_CHECKING:

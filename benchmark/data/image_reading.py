@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unisim_metrics.decoding import load_image, pil_to_rgb, pil_to_tensor, unreadable
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import Preprocessing, prepare_image
+from unisim_metrics.images.decoding import load_image, pil_to_rgb, pil_to_tensor, unreadable
 
-from .datasets.base import Dataset
+from ..datasets.base import Dataset
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -178,7 +178,7 @@ class Dataset(ABC):
             ImageReadError: If the file cannot be read. The message names it.
         """
         # Here, not above: decoding needs torch, which listing samples does not.
-        from unisim_metrics.decoding import DECODING_ERRORS, open_image, unreadable
+        from unisim_metrics.images.decoding import DECODING_ERRORS, open_image, unreadable
 
         if self.protocol == "paper":
             return open_image(path)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from ..provenance import TITLES, Provenance
-from ..results import SetResult
-from ..statistics import Estimate
-from ..summary import summarize
+from ..results.files import SetResult
+from ..results.summary import summarize
+from ..statistics.intervals import Estimate
 from .measurements import Measurement
 
 __all__ = ["HEADS", "NOTE", "ApartRow", "apart_rows", "describe"]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..statistics import Estimate
+from ..statistics.intervals import Estimate
 
 __all__ = ["Axis", "Curve", "Label", "Plot", "Point", "Radar", "Scatter", "Shape", "plot", "radar", "scatter"]
 

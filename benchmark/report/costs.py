@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..efficiency import EfficiencyReport, ModelEfficiency
+from ..costs.efficiency import EfficiencyReport, ModelEfficiency
 
 __all__ = ["HEADS", "KINDS", "describe", "note"]
 

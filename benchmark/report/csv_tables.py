@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable
 
-from ..efficiency import EfficiencyReport, ModelEfficiency
+from ..costs.efficiency import EfficiencyReport, ModelEfficiency
 from .apart import ApartRow
 from .tables import Cell, Table
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ..results import SetResult
-from ..statistics import Estimate
-from ..summary import Figure, choose_methods, nafc_curve, resample_set, sample_values
+from ..results.files import SetResult
+from ..results.summary import Figure, choose_methods, nafc_curve, resample_set, sample_values
+from ..statistics.intervals import Estimate
 from ..tasks import TASKS
 from .measurements import Measurement
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from ..efficiency import EfficiencyReport
+from ..costs.efficiency import EfficiencyReport
 from ..paper import Column
 from .apart import HEADS as HEADS_APART
 from .apart import NOTE, ApartRow

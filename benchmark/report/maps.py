@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..correlation import Correlation, correlate
-from ..statistics import Estimate
+from ..statistics.correlation import Correlation, correlate
+from ..statistics.intervals import Estimate
 from ..tasks import TASKS
 from .tables import GROUPS, Row
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..efficiency import EfficiencyReport
+from ..costs.efficiency import EfficiencyReport
 from .apart import HEADS as HEADS_APART
 from .apart import NOTE, ApartRow
 from .apart import describe as describe_apart

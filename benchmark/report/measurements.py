@@ -10,9 +10,9 @@ from pathlib import Path
 from ..datasets import load_dataset
 from ..paper import PaperModel, find_model
 from ..provenance import Provenance, is_published
-from ..results import ModelMeta, SetResult, read_results
-from ..statistics import Estimate
-from ..summary import Summary, summarize
+from ..results.files import ModelMeta, SetResult, read_results
+from ..results.summary import Summary, summarize
+from ..statistics.intervals import Estimate
 from ..tasks import TASKS, Group
 
 __all__ = ["SETS", "Measurement", "read_measurements"]

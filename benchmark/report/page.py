@@ -26,7 +26,7 @@ from .tables import GROUPS, Cell, Row, Table, groups_of
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from ..efficiency import EfficiencyReport
+    from ..costs.efficiency import EfficiencyReport
 
 __all__ = ["to_html"]
 

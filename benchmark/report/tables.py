@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..paper import PAPER_MODELS, PAPER_TABLES, Column, PaperModel, PaperTable
-from ..statistics import Estimate
+from ..statistics.intervals import Estimate
 from ..tasks import TASKS
 from .measurements import Measurement
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unisim_metrics.text_files import write_text
 
-from ..efficiency import read_efficiency
+from ..costs.efficiency import read_efficiency
 from .apart import apart_rows
 from .csv_tables import apart_to_csv, efficiency_to_csv, to_csv
 from .latex import to_latex

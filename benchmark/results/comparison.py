@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
-from .bootstrap import check_arguments
-from .provenance import TITLES
-from .significance import bootstrap_p, holm, mcnemar_p
-from .statistics import Estimate
+from ..provenance import TITLES
+from ..statistics.bootstrap import check_arguments
+from ..statistics.intervals import Estimate
+from ..statistics.significance import bootstrap_p, holm, mcnemar_p
 from .summary import Figure, Level, Samples, average_sets, choose_methods, resample_set, sample_values
 
 if TYPE_CHECKING:
     from unisim_metrics.tasks import Method
 
-    from .provenance import Provenance
-    from .results import SetResult
+    from ..provenance import Provenance
+    from .files import SetResult
 
 __all__ = ["RESAMPLES", "Comparison", "Difference", "compare"]
 

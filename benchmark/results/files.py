@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pydantic import field_validator, model_validator
 from typing_extensions import Self
 
+from ..provenance import Provenance
+from ..tasks import TASKS
 from .packing import Choices, Values
-from .provenance import Provenance
 from .records import Amount, Count, Hash, Line, Record, Share, read_record, write_record
-from .tasks import TASKS
 
 __all__ = [
     "NO_ALTERNATIVE",

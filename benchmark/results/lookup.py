@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from .results import META_NAME, SetResult, folder_name, read_meta, read_sets
+from .files import META_NAME, SetResult, folder_name, read_meta, read_sets
 
 __all__ = ["find_models"]
 

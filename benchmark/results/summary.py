@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import RESAMPLES, average, percentiles, resample_together
-from .datasets.hpdv2 import HPDv2
-from .datasets.nafc import NAFC_SETS
-from .results import UNANSWERED
-from .statistics import Estimate
-from .tasks import TASKS, BenchmarkTask, Group, task_of
+from ..datasets.hpdv2 import HPDv2
+from ..datasets.nafc import NAFC_SETS
+from ..statistics.bootstrap import RESAMPLES, average, percentiles, resample_together
+from ..statistics.intervals import Estimate
+from ..tasks import TASKS, BenchmarkTask, Group, task_of
+from .files import UNANSWERED
 
 if TYPE_CHECKING:
     from unisim_metrics.tasks import Method
 
-    from .datasets.base import Kind
-    from .results import SetResult
+    from ..datasets.base import Kind
+    from .files import SetResult
 
 __all__ = [
     "Figure",

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from unisim_metrics.models.hub import cache_root
+from unisim_metrics.models.sources.hub import cache_root
 from unisim_metrics.version import __version__
 
 if TYPE_CHECKING:

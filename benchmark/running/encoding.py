@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from unisim_metrics.models.encoder import EncoderModel
-from unisim_metrics.threads import ahead
+from unisim_metrics.images.threads import ahead
+from unisim_metrics.models.encoders.base import EncoderModel
 
-from .image_reading import ImageKey, ImageReader, ReadImage, image_key
+from ..data.image_reading import ImageKey, ImageReader, ReadImage, image_key
 from .processes import Processes
 
 if TYPE_CHECKING:
     from unisim_metrics.models import PerceptualModel
 
-    from .datasets import Dataset
+    from ..datasets import Dataset
     from .embedding_cache import EmbeddingCache
     from .planning import PlannedSet
 

@@ -14,20 +14,20 @@ from torch import Tensor
 
 from unisim_metrics import functional
 from unisim_metrics.errors import ImageReadError
+from unisim_metrics.images.threads import ahead
 from unisim_metrics.prompts import resolve_prompts
-from unisim_metrics.threads import ahead
 
+from ..data.image_reading import show
+from ..results.files import NO_ALTERNATIVE, UNANSWERED
+from ..samples import Item, Sample
+from ..tasks import task_of
 from .encoding import share_batches
-from .image_reading import show
-from .results import NO_ALTERNATIVE, UNANSWERED
-from .samples import Item, Sample
-from .tasks import task_of
 
 if TYPE_CHECKING:
     from unisim_metrics.models import PerceptualModel
     from unisim_metrics.tasks import Method, Task
 
-    from .datasets import Dataset
+    from ..datasets import Dataset
     from .encoding import SetEmbeddings
     from .planning import PlannedSet
     from .processes import Processes

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from unisim_metrics.prompts import resolve_prompts
 
-from .datasets import (
+from ..data.image_reading import ImageKey, image_key
+from ..datasets import (
     Dataset,
     Protocol,
     Retrieval,
@@ -26,12 +27,11 @@ from .datasets import (
     list_datasets,
     load_dataset,
 )
-from .errors import TooFewSamplesError
-from .image_reading import ImageKey, image_key
-from .provenance import Provenance, tell_provenance
-from .results import META_NAME
-from .samples import Item, Sample, hash_samples, relative_name
-from .tasks import TASKS, task_of
+from ..errors import TooFewSamplesError
+from ..provenance import Provenance, tell_provenance
+from ..results.files import META_NAME
+from ..samples import Item, Sample, hash_samples, relative_name
+from ..tasks import TASKS, task_of
 
 __all__ = ["PlannedSet", "choose_datasets", "plan_set"]
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, get_args
 from unisim_metrics.models import load_model
 from unisim_metrics.models.protocol import PerceptualModel
 
-from .datasets import Protocol, Split
-from .embedding_cache import EmbeddingCache, default_folder, identify
-from .errors import BenchmarkError
-from .judging import demonstrate
-from .planning import PlannedSet, choose_datasets, plan_set
-from .processes import default_device, join_processes
-from .results import (
+from ..datasets import Protocol, Split
+from ..errors import BenchmarkError
+from ..results.files import (
     SetResult,
     result_folder,
 )
+from .embedding_cache import EmbeddingCache, default_folder, identify
+from .judging import demonstrate
+from .planning import PlannedSet, choose_datasets, plan_set
+from .processes import default_device, join_processes
 from .set_runner import Overwrite, SetRunner
 
 if TYPE_CHECKING:

@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from tqdm import tqdm
 
-from unisim_metrics.models.encoder import default_batch_size
+from unisim_metrics.models.encoders.base import default_batch_size
 from unisim_metrics.signature import signature
 from unisim_metrics.version import __version__
 
-from .asking import Answered, Asker, EncoderAsker, GenerativeAsker
-from .bootstrap import estimate
-from .efficiency import count_parameters
-from .encoding import Encoder
-from .environment import describe_environment, peak_memory
-from .provenance import TITLES
-from .records import write_record
-from .results import (
+from ..costs.efficiency import count_parameters
+from ..costs.environment import describe_environment, peak_memory
+from ..provenance import TITLES
+from ..results.files import (
     NO_ALTERNATIVE,
     UNANSWERED,
     ModelMeta,
@@ -35,7 +31,11 @@ from .results import (
     write_meta,
     write_result,
 )
-from .tasks import task_of
+from ..results.records import write_record
+from ..statistics.bootstrap import estimate
+from ..tasks import task_of
+from .asking import Answered, Asker, EncoderAsker, GenerativeAsker
+from .encoding import Encoder
 
 if TYPE_CHECKING:
     from unisim_metrics.models import PerceptualModel

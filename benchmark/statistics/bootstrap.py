@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .samples import Stream
-from .statistics import Estimate
+from ..samples import Stream
+from .intervals import Estimate
 
 __all__ = [
     "RESAMPLES",

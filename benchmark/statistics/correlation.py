@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..samples import Stream
 from .bootstrap import RESAMPLES, check_arguments, draws, percentiles
-from .samples import Stream
-from .statistics import Estimate
+from .intervals import Estimate
 
 __all__ = ["Correlation", "correlate"]
 

@@ -1,6 +1,6 @@
 """What transfers: the second stage again and again without a task or a dataset, over several seeds.
 
-python -m unisim_metrics.training.mini.ablations --data DATA --out ABLATIONS
+python -m docs.experiments.ablations --data DATA --out ABLATIONS
 
 The first stage is run under `ABLATIONS/run`, or taken from the run that `--run` names. Each row and seed writes its
 figures under `ABLATIONS` and is skipped when they stand there; the table is printed from all of them.

@@ -1,7 +1,7 @@
 """How often a model has to encode for the benchmark, and how long the runner takes beside the bare encoder.
 
-    python -m unisim_metrics.benchmark.effort --root DATA
-    python -m unisim_metrics.benchmark.effort --root DATA --model unisim-mini --dataset koniq-10k
+    python -m docs.experiments.effort --root DATA
+    python -m docs.experiments.effort --root DATA --model unisim-mini --dataset koniq-10k
 
 The count needs annotations only. It compares each image and text once with one call for every occurrence, as the
 reference implementation does: it asks about quality and attributes twice, once in each way, and loads the model anew
@@ -23,16 +23,15 @@ from pathlib import Path
 
 import torch
 
+from unisim_metrics.benchmark.data.image_reading import ImageKey, show
+from unisim_metrics.benchmark.datasets import load_dataset
+from unisim_metrics.benchmark.running.planning import PlannedSet, plan_set
+from unisim_metrics.benchmark.running.runner import run
+from unisim_metrics.benchmark.samples import Item
+from unisim_metrics.benchmark.tasks import TASKS, task_of
 from unisim_metrics.images import prepare_image, preprocess
 from unisim_metrics.models import load_model
-from unisim_metrics.models.encoder import EncoderModel, default_batch_size
-
-from .datasets import load_dataset
-from .image_reading import ImageKey, show
-from .planning import PlannedSet, plan_set
-from .runner import run
-from .samples import Item
-from .tasks import TASKS, task_of
+from unisim_metrics.models.encoders.base import EncoderModel, default_batch_size
 
 __all__ = ["Effort", "Timing", "count", "measure", "plan_all"]
 

@@ -1,6 +1,6 @@
 """What a guided step costs, as ratios to a step without guidance, in one table.
 
-    python -m unisim_metrics.integrations.diffusers.cost
+    python -m docs.experiments.guidance_cost
 
 The pipeline has the architecture of Stable Diffusion at an eighth of its width, random weights and classifier-free
 guidance, and makes one image of 256 × 256 pixels. Its parts stand to one another as those of the real one do.
@@ -28,9 +28,9 @@ from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .augmentation import Augmentation
-from .guidance import UniSimGuidanceCallback
-from .rewards import UniSimReward
+from unisim_metrics.integrations.diffusers.augmentation import Augmentation
+from unisim_metrics.integrations.diffusers.guidance import UniSimGuidanceCallback
+from unisim_metrics.integrations.diffusers.rewards import UniSimReward
 
 SIZE = 256
 _TEXT = 192  # width of the text embeddings

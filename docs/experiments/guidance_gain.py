@@ -1,6 +1,6 @@
 """What guidance gains on tiny pipelines whose denoisers have random weights, in one table.
 
-    python -m unisim_metrics.integrations.diffusers.gain
+    python -m docs.experiments.guidance_gain
 
 Each pipeline makes the images of 64 seeds with and without guidance, each towards a crop of a photograph of its
 own, by the likeness that the bundled model sees. A second model that has no part in the guidance, convolutions
@@ -26,11 +26,11 @@ from torchvision.transforms.functional import to_tensor
 from unisim_metrics import load_model
 from unisim_metrics.functional import unisim_score
 from unisim_metrics.images import Preprocessing
+from unisim_metrics.integrations.diffusers.augmentation import Augmentation
+from unisim_metrics.integrations.diffusers.guidance import UniSimGuidanceCallback
+from unisim_metrics.integrations.diffusers.rewards import UniSimReward
 
-from .augmentation import Augmentation
-from .guidance import UniSimGuidanceCallback
-from .rewards import UniSimReward
-from .tiny import SIZE, TINY, tiny_inputs, tiny_vae
+from .tiny_pipelines import SIZE, TINY, tiny_inputs, tiny_vae
 
 PIPELINES = ("sd", "sd3", "flux")
 _VIEWS: dict[str, Any] = {"augmentation": Augmentation(views=2), "inner_steps": 3}

@@ -1,6 +1,6 @@
 """What the authors' protocol changes in the samples, from annotations alone.
 
-python -m unisim_metrics.benchmark.protocols --root DATA
+python -m docs.experiments.protocols --root DATA
 
 A set of which an annotation file is missing is left out. No image is opened, so that SICE is left out too.
 """
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .datasets import PooledDataset, load_dataset
-from .datasets.agiqa import Agiqa3kAlignment
-from .datasets.annotations import read_csv
-from .samples import Candidate, Stream
+from unisim_metrics.benchmark.datasets import PooledDataset, load_dataset
+from unisim_metrics.benchmark.datasets.agiqa import Agiqa3kAlignment
+from unisim_metrics.benchmark.datasets.annotations import read_csv
+from unisim_metrics.benchmark.samples import Candidate, Stream
 
 __all__ = ["Judged", "Pools", "compare_pools", "count_ties", "judge_agiqa", "main"]
 

@@ -1,6 +1,6 @@
 """Speed as ratios within one run, next to torchmetrics' `CLIPScore` and the processors of transformers.
 
-    python -m unisim_metrics.benchmark.speed
+    python -m docs.experiments.speed
 
 Absolute times say little on a shared machine; here every candidate of a comparison runs in turn in the same
 process, and the medians are divided. Where memory comes to lie differs between processes and shows in a ratio: several
@@ -34,9 +34,9 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcesso
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from unisim_metrics import UniSimScore, load_model
-from unisim_metrics.benchmark.timing import medians
+from unisim_metrics.benchmark.costs.timing import medians
 from unisim_metrics.images import Preprocessing, preprocess
-from unisim_metrics.models.clip import CLIPEncoder
+from unisim_metrics.models.encoders.clip import CLIPEncoder
 
 BATCH = 32
 FILES = 64

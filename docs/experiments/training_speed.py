@@ -1,6 +1,6 @@
 """What a training step and the texts of a run cost, as ratios within one run.
 
-    python -m unisim_metrics.training.speed
+    python -m docs.experiments.training_speed
 
 The model is a CLIP ViT-B/32 with random weights, on which speed does not depend, and the paper's adapter; the
 triplets are crops of the photographs that ship inside scikit-image, some of every task.
@@ -32,12 +32,12 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenize
 from unisim_metrics import load_model
 from unisim_metrics.benchmark.datasets.own import write_json_lines
 from unisim_metrics.benchmark.samples import Sample
-from unisim_metrics.models.clip import CLIPEncoder
+from unisim_metrics.models.encoders.clip import CLIPEncoder
 from unisim_metrics.tasks import Task
-from unisim_metrics.training.clip import Trainer
+from unisim_metrics.training.clip.run import start
+from unisim_metrics.training.clip.trainer import Trainer
 from unisim_metrics.training.objective import task_losses
 from unisim_metrics.training.recipe import DataSettings, OptimizationSettings, Recipe
-from unisim_metrics.training.run import start
 
 IMAGES = 64
 STEP_GOAL = 1.15

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from unisim_metrics.decoding import DECODING_ERRORS, pil_to_rgb, unreadable
-from unisim_metrics.functional.ranking import check_choices
 from unisim_metrics.images import list_images
+from unisim_metrics.images.decoding import DECODING_ERRORS, pil_to_rgb, unreadable
 from unisim_metrics.integrations.evaluate.files import NamedFiles, same_file
+from unisim_metrics.maths.ranking import check_choices
 from unisim_metrics.tasks import Modality
 
 StoredImage: TypeAlias = dict[str, Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unisim_metrics import evaluate_path
-from unisim_metrics.models.hub import hub_errors
+from unisim_metrics.models.sources.hub import hub_errors
 from unisim_metrics.version import __version__
 
 # What makes the Space; whatever else lies in the folder stays here.

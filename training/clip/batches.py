@@ -16,8 +16,9 @@ from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import Preprocessing, load_image, preprocess
 from unisim_metrics.prompts import PromptsLike, resolve_prompts
 from unisim_metrics.tasks import ATTRIBUTES, Task, modalities
-from unisim_metrics.training.objective import Triplets
-from unisim_metrics.training.stream import TripletStream
+
+from ..objective import Triplets
+from ..stream import TripletStream
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,20 @@ from accelerate.utils import ProjectConfiguration
 
 from unisim_metrics import load_model
 from unisim_metrics.models import EncoderModel
-from unisim_metrics.models.directories import PROCESSOR_FILES, Base, load_base, no_progress_bar
+from unisim_metrics.models.checkpoints.directories import PROCESSOR_FILES, Base, load_base, no_progress_bar
 from unisim_metrics.models.lora import write_base_hash
-from unisim_metrics.training.batches import TextTable
-from unisim_metrics.training.checkpoints import whole_folder
-from unisim_metrics.training.clip import Trainer
-from unisim_metrics.training.environment import describe_environment, write_record
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.pools import Triplets, read_triplets
-from unisim_metrics.training.recipe import Recipe
-from unisim_metrics.training.run_folder import check_environment, check_recipe
-from unisim_metrics.training.stream import TripletStream
-from unisim_metrics.training.tower import adapt, embed_texts
-from unisim_metrics.training.validation import Validator
+
+from ..checkpoints import whole_folder
+from ..environment import describe_environment, write_record
+from ..errors import TrainingError
+from ..pools import Triplets, read_triplets
+from ..recipe import Recipe
+from ..run_folder import check_environment, check_recipe
+from ..stream import TripletStream
+from .batches import TextTable
+from .tower import adapt, embed_texts
+from .trainer import Trainer
+from .validation import Validator
 
 
 def plan(recipe: Recipe, root: Path) -> Triplets:

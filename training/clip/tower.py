@@ -9,9 +9,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from unisim_metrics.models import EncoderModel
-from unisim_metrics.training.batches import TextTable
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.recipe import Recipe
+
+from ..errors import TrainingError
+from ..recipe import Recipe
+from .batches import TextTable
 
 
 class ImageTower(nn.Module):

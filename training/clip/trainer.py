@@ -23,20 +23,21 @@ from tqdm import tqdm
 
 from unisim_metrics.models import EncoderModel
 from unisim_metrics.tasks import Task
-from unisim_metrics.training.batches import Batch, TextTable, TripletBatches
-from unisim_metrics.training.checkpoints import (
+
+from ..checkpoints import (
     Checkpoint,
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
 )
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.objective import Triplets, task_losses
-from unisim_metrics.training.optimization import Schedule, adamw
-from unisim_metrics.training.recipe import Recipe
-from unisim_metrics.training.stream import TripletStream
-from unisim_metrics.training.tower import ImageTower
-from unisim_metrics.training.validation import Validator
+from ..errors import TrainingError
+from ..objective import Triplets, task_losses
+from ..recipe import Recipe
+from ..stream import TripletStream
+from .batches import Batch, TextTable, TripletBatches
+from .optimization import Schedule, adamw
+from .tower import ImageTower
+from .validation import Validator
 
 log = logging.getLogger(__name__)
 

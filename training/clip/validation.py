@@ -14,14 +14,15 @@ import torch
 from accelerate import Accelerator
 
 from unisim_metrics.benchmark.samples import Sample
-from unisim_metrics.benchmark.statistics import Estimate, estimate_mean, estimate_share
+from unisim_metrics.benchmark.statistics.intervals import Estimate, estimate_mean, estimate_share
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.functional import choose
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Task
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.stream import Pool
+
+from ..errors import TrainingError
+from ..stream import Pool
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from unisim_metrics.errors import ImageReadError
-from unisim_metrics.models.pictures import to_rgb
+from unisim_metrics.models.generative.pictures import to_rgb
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.generative.llava_json import Record
 from unisim_metrics.training.generative.tokens import Dialogue, Tokens, write_dialogue

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from unisim_metrics.models.instructions import IMAGE
+from unisim_metrics.models.generative.instructions import IMAGE
 from unisim_metrics.text_files import read_text, split_lines
 
 Role = Literal["user", "assistant"]

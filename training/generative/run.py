@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from unisim_metrics.models import directories
-from unisim_metrics.models.generative import GenerativeModel
-from unisim_metrics.models.generative_loading import read_generative, read_processor
-from unisim_metrics.models.hub import fetch_snapshot
+from unisim_metrics.models.checkpoints import directories
+from unisim_metrics.models.checkpoints.vision_language import read_generative, read_processor
+from unisim_metrics.models.generative.model import GenerativeModel
+from unisim_metrics.models.sources.hub import fetch_snapshot
 from unisim_metrics.training.environment import describe_environment, write_record
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.generative.dataset import Conversations
@@ -32,7 +32,8 @@ from unisim_metrics.training.generative.trainer import GenerativeTrainer, StopAf
 from unisim_metrics.training.pools import Triplets, read_triplets
 from unisim_metrics.training.run_folder import check_environment, check_recipe
 from unisim_metrics.training.stream import TripletStream
-from unisim_metrics.training.validation import Validator
+
+from ..clip.validation import Validator
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisim_metrics.models.chat import Chat
-from unisim_metrics.models.illustrated import adds_special_tokens
-from unisim_metrics.models.instructions import IMAGE, ImagePart, Part
+from unisim_metrics.models.generative.chat import Chat
+from unisim_metrics.models.generative.illustrated import adds_special_tokens
+from unisim_metrics.models.generative.instructions import IMAGE, ImagePart, Part
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.generative.llava_json import Record
 

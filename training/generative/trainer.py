@@ -19,12 +19,13 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from unisim_metrics.models.generative_loading import read_generative
+from unisim_metrics.models.checkpoints.vision_language import read_generative
 from unisim_metrics.training.errors import TrainingError
 from unisim_metrics.training.generative.dataset import LEFT_OUT, Conversations
 from unisim_metrics.training.generative.parts import freeze, parameter_groups, still_modules
 from unisim_metrics.training.generative.recipe import Recipe
-from unisim_metrics.training.validation import Validator
+
+from ..clip.validation import Validator
 
 log = logging.getLogger(__name__)
 

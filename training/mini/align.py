@@ -16,7 +16,8 @@ from unisim_metrics.training.mini import photos
 from unisim_metrics.training.mini.recipe import Recipe
 from unisim_metrics.training.mini.two_towers import text_embeddings, tokenize
 from unisim_metrics.training.mini.views import Views
-from unisim_metrics.training.optimization import Optimization, RunningMeans, Schedule
+
+from ..clip.optimization import Optimization, RunningMeans, Schedule
 
 log = logging.getLogger(__name__)
 CLASS_TEMPLATES = ("a photo of a {}", "a close-up of a {}", "a {}", "there is a {} in the photo")

@@ -23,7 +23,8 @@ from unisim_metrics.training.mini.align import Captions, contrastive_losses
 from unisim_metrics.training.mini.recipe import Perceptual, Recipe
 from unisim_metrics.training.mini.two_towers import image_embeddings, preprocessing, text_embeddings, tokenize
 from unisim_metrics.training.mini.views import Views
-from unisim_metrics.training.optimization import Optimization, RunningMeans, Schedule
+
+from ..clip.optimization import Optimization, RunningMeans, Schedule
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from unisim_metrics.benchmark import list_datasets, load_dataset
-from unisim_metrics.training.finished_run import FinishedRun
+
+from .finished_run import FinishedRun
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

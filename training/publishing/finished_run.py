@@ -11,13 +11,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from unisim_metrics.models.directories import is_adapter, read_json
-from unisim_metrics.training.checkpoints import list_checkpoints, load_checkpoint
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.generative.recipe import Recipe as GenerativeRecipe
-from unisim_metrics.training.generative.recipe import is_generative
-from unisim_metrics.training.generative.saved import steps_of_weights
-from unisim_metrics.training.recipe import Recipe, build
+from unisim_metrics.models.checkpoints.directories import is_adapter, read_json
+
+from ..checkpoints import list_checkpoints, load_checkpoint
+from ..errors import TrainingError
+from ..generative.recipe import Recipe as GenerativeRecipe
+from ..generative.recipe import is_generative
+from ..generative.saved import steps_of_weights
+from ..recipe import Recipe, build
 
 
 @dataclass(frozen=True)

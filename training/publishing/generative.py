@@ -12,16 +12,17 @@ from typing import Any
 
 from unisim_metrics import load_model
 from unisim_metrics.errors import CheckpointError
-from unisim_metrics.models.directories import load_adapter, no_progress_bar, read_json
-from unisim_metrics.models.generative_loading import read_generative
+from unisim_metrics.models.checkpoints.directories import load_adapter, no_progress_bar, read_json
+from unisim_metrics.models.checkpoints.vision_language import read_generative
 from unisim_metrics.models.hashing import hash_weights
-from unisim_metrics.models.hub import is_hub_id
 from unisim_metrics.models.lora import merge_lora
+from unisim_metrics.models.sources.hub import is_hub_id
 from unisim_metrics.signature import signature
-from unisim_metrics.training.finished_run import FinishedRun
-from unisim_metrics.training.generative.card import GenerativeCard, generative_card
-from unisim_metrics.training.generative.run import Base, load_base
-from unisim_metrics.training.publication import Publication, without_paths, write_json
+
+from ..generative.run import Base, load_base
+from .finished_run import FinishedRun
+from .generative_card import GenerativeCard, generative_card
+from .publication import Publication, without_paths, write_json
 
 # Beside the full weights and not with them: for transformers, weights beside an adapter are its base.
 ADAPTER = "adapter"

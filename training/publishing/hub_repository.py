@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unisim_metrics.errors import UniSimError
-from unisim_metrics.models.hub import hub_errors
+from unisim_metrics.models.sources.hub import hub_errors
 from unisim_metrics.version import __version__
 
 _TOKENS = "https://huggingface.co/settings/tokens"

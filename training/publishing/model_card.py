@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unisim_metrics.training.card_parts import (
+from .card_parts import (
     CITATION,
     data_table,
     evaluation_results,
@@ -16,7 +16,7 @@ from unisim_metrics.training.card_parts import (
     table,
     training_data,
 )
-from unisim_metrics.training.finished_run import FinishedRun
+from .finished_run import FinishedRun
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard, ModelCardData

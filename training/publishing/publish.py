@@ -14,14 +14,15 @@ from typing import Any
 from unisim_metrics import load_model
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.models import convert
-from unisim_metrics.models.directories import PROCESSOR_FILES, load_base, read_json
-from unisim_metrics.models.hub import is_hub_id
+from unisim_metrics.models.checkpoints.directories import PROCESSOR_FILES, load_base, read_json
 from unisim_metrics.models.registry import REGISTRY
+from unisim_metrics.models.sources.hub import is_hub_id
 from unisim_metrics.signature import signature
-from unisim_metrics.training.finished_run import FinishedRun, read_run
-from unisim_metrics.training.hub_repository import HubRepository, Published, check_repository_name
-from unisim_metrics.training.model_card import Model, model_card
-from unisim_metrics.training.publication import Publication, without_paths, write_json
+
+from .finished_run import FinishedRun, read_run
+from .hub_repository import HubRepository, Published, check_repository_name
+from .model_card import Model, model_card
+from .publication import Publication, without_paths, write_json
 
 # Beside the adapter and not with it: a directory with both a full model and an adapter is, for transformers, a base
 # that the adapter goes on once more.
@@ -87,7 +88,7 @@ def prepare(
     """
     check_repository_name(repo)
     if run.generative:
-        from unisim_metrics.training.generative.publishing import prepare_generative
+        from .generative import prepare_generative
 
         with prepare_generative(run, repo, base=base, license=license, token=token) as publication:
             yield publication

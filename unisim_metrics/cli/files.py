@@ -12,10 +12,10 @@ from torch import Tensor
 from unisim_metrics import functional
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import load_image
+from unisim_metrics.images.threads import ahead
 from unisim_metrics.models import EncoderModel, PerceptualModel
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
-from unisim_metrics.threads import ahead
 
 _READERS = 2
 

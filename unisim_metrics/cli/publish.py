@@ -32,9 +32,9 @@ def publish(
 
     [bold]unisim publish runs/b-32 --repo ORG/NAME --dry-run[/]
     """
-    from unisim_metrics.training.finished_run import read_run
-    from unisim_metrics.training.publishing import prepare
-    from unisim_metrics.training.publishing import publish as publish_run
+    from unisim_metrics.training.publishing.finished_run import read_run
+    from unisim_metrics.training.publishing.publish import prepare
+    from unisim_metrics.training.publishing.publish import publish as publish_run
 
     if dry_run:
         with prepare(read_run(run), repo, base=base, license=license) as publication:

@@ -12,8 +12,8 @@ from unisim_metrics.cli.output import Result, print_table
 from unisim_metrics.cli.terminal import print_note, visible
 
 if TYPE_CHECKING:
-    from unisim_metrics.training.clip import Trainer
-    from unisim_metrics.training.validation import ValidationReport
+    from unisim_metrics.training.clip.trainer import Trainer
+    from unisim_metrics.training.clip.validation import ValidationReport
 
 # More are counted, not named.
 _MOST_UNREADABLE = 20
@@ -45,7 +45,7 @@ def train(
 
     [bold]unisim train unisim-vit-b-32 --root DATA --dry-run[/]
     """
-    from unisim_metrics.training import run
+    from unisim_metrics.training.clip import run
     from unisim_metrics.training.generative.mini.recipe import is_generative_mini
     from unisim_metrics.training.generative.recipe import is_generative
     from unisim_metrics.training.mini.recipe import is_of_two_towers

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from unisim_metrics.columns import as_lists, one_for_each
-from unisim_metrics.functional.compare import check_groups, score_pairs
 from unisim_metrics.models import PerceptualModel, load_model
+from unisim_metrics.models.comparing import check_groups, score_pairs
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task, check_task
 

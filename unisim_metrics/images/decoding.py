@@ -14,8 +14,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from unisim_metrics.errors import ImageReadError
-from unisim_metrics.orientation import orientation_of, turn_image, turn_tensor
-from unisim_metrics.threads import run_tasks
+from unisim_metrics.images.orientation import orientation_of, turn_image, turn_tensor
+from unisim_metrics.images.threads import run_tasks
 
 __all__ = [
     "DECODING_ERRORS",

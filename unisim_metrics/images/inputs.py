@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.arrays import ArrayImage, is_pixel_array, tensor_of_array
-from unisim_metrics.resizing import RANGE_SLACK
+from unisim_metrics.images.arrays import ArrayImage, is_pixel_array, tensor_of_array
+from unisim_metrics.images.resizing import RANGE_SLACK
 
 __all__ = [
     "CheckedImage",

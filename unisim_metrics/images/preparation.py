@@ -24,8 +24,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.decoding import load_image, open_images, pil_to_rgb
-from unisim_metrics.image_inputs import (
+from unisim_metrics.images.decoding import load_image, open_images, pil_to_rgb
+from unisim_metrics.images.inputs import (
     ImageInput,
     Images,
     check_values,
@@ -34,8 +34,8 @@ from unisim_metrics.image_inputs import (
     is_image,
     list_images,
 )
-from unisim_metrics.preprocessing import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, Preprocessing, Resample
-from unisim_metrics.resizing import (
+from unisim_metrics.images.preprocessing import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, Preprocessing, Resample
+from unisim_metrics.images.resizing import (
     flatten_alpha,
     normalise,
     normalise_bytes,
@@ -43,7 +43,7 @@ from unisim_metrics.resizing import (
     resize_floats,
     resize_pil,
 )
-from unisim_metrics.threads import MAX_THREADS, run_tasks
+from unisim_metrics.images.threads import MAX_THREADS, run_tasks
 
 __all__ = [
     "OPENAI_CLIP_MEAN",

@@ -19,9 +19,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from unisim_metrics.decoding import pil_to_tensor
-from unisim_metrics.preprocessing import Preprocessing, Triple
-from unisim_metrics.strips import is_strip, kept_taps, resize_strip, weigh_rows
+from unisim_metrics.images.decoding import pil_to_tensor
+from unisim_metrics.images.preprocessing import Preprocessing, Triple
+from unisim_metrics.images.strips import is_strip, kept_taps, resize_strip, weigh_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

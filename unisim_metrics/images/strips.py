@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.preprocessing import Preprocessing
+from unisim_metrics.images.preprocessing import Preprocessing
 
 __all__ = ["Taps", "is_strip", "kept_taps", "resize_strip", "weigh_rows"]
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.decoding import pil_to_rgb, unreadable
+from unisim_metrics.images.decoding import pil_to_rgb, unreadable
 from unisim_metrics.tasks import Modality
 
 __all__ = ["content_of", "hash_file"]

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from unisim_metrics.contents import content_of
-from unisim_metrics.functional.compare import Embedder
+from unisim_metrics.metrics.contents import content_of
 from unisim_metrics.models import PerceptualModel
+from unisim_metrics.models.comparing import Embedder
 from unisim_metrics.tasks import Modality
 
 

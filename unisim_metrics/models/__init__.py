@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unisim_metrics.models.clip import CLIPEncoder
-    from unisim_metrics.models.conversion import convert
-    from unisim_metrics.models.custom import CustomEncoder
-    from unisim_metrics.models.encoder import EncoderModel
-    from unisim_metrics.models.generative import GenerativeModel
+    from unisim_metrics.models.checkpoints.conversion import convert
+    from unisim_metrics.models.encoders.base import EncoderModel
+    from unisim_metrics.models.encoders.clip import CLIPEncoder
+    from unisim_metrics.models.encoders.custom import CustomEncoder
+    from unisim_metrics.models.encoders.open_clip import OpenCLIPEncoder
+    from unisim_metrics.models.generative.model import GenerativeModel
     from unisim_metrics.models.loading import load_model
-    from unisim_metrics.models.open_clip import OpenCLIPEncoder
     from unisim_metrics.models.protocol import PerceptualModel
     from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
 
@@ -34,15 +34,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CLIPEncoder": "clip",
-    "CustomEncoder": "custom",
-    "EncoderModel": "encoder",
-    "GenerativeModel": "generative",
+    "CLIPEncoder": "encoders.clip",
+    "CustomEncoder": "encoders.custom",
+    "EncoderModel": "encoders.base",
+    "GenerativeModel": "generative.model",
     "ModelEntry": "registry",
-    "OpenCLIPEncoder": "open_clip",
+    "OpenCLIPEncoder": "encoders.open_clip",
     "PerceptualModel": "protocol",
     "REGISTRY": "registry",
-    "convert": "conversion",
+    "convert": "checkpoints.conversion",
     "list_models": "registry",
     "load_model": "loading",
 }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.columns import as_lists, one_for_each
-from unisim_metrics.functional.embeddings import clip_iqa_probability, cosine_similarity, odd_one_out
+from unisim_metrics.maths.embeddings import clip_iqa_probability, cosine_similarity, odd_one_out
 from unisim_metrics.prompts import PromptsLike, check_prompts, resolve_prompts
 from unisim_metrics.tasks import (
     ATTRIBUTES,

@@ -13,11 +13,9 @@ import torch
 from torch import nn
 
 from unisim_metrics.images import Preprocessing, Resample
-from unisim_metrics.models.checkpoint import load_checkpoint
-from unisim_metrics.models.clip import CLIPEncoder
-from unisim_metrics.models.conversion import base_of_adapter, revision_of_base
-from unisim_metrics.models.custom import CustomEncoder
-from unisim_metrics.models.directories import (
+from unisim_metrics.models.checkpoints.clip import load_checkpoint
+from unisim_metrics.models.checkpoints.conversion import base_of_adapter, revision_of_base
+from unisim_metrics.models.checkpoints.directories import (
     Base,
     clip_class,
     describe_kind,
@@ -30,18 +28,20 @@ from unisim_metrics.models.directories import (
     read_preprocessing,
     read_tokenizer,
 )
-from unisim_metrics.models.encoder import EncoderModel
-from unisim_metrics.models.generative import GenerativeModel, Mode
-from unisim_metrics.models.generative_loading import is_generative, load_generative, wrap_generative
-from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
-from unisim_metrics.models.llava_checkpoint import is_llava_checkpoint
+from unisim_metrics.models.checkpoints.llava import is_llava_checkpoint
+from unisim_metrics.models.checkpoints.open_clip import PREFIX, load_open_clip, wrap_open_clip
+from unisim_metrics.models.checkpoints.vision_language import is_generative, load_generative, wrap_generative
+from unisim_metrics.models.encoders.base import EncoderModel
+from unisim_metrics.models.encoders.clip import CLIPEncoder
+from unisim_metrics.models.encoders.custom import CustomEncoder
+from unisim_metrics.models.encoders.open_clip import is_open_clip
+from unisim_metrics.models.generative.model import GenerativeModel, Mode
 from unisim_metrics.models.loading_options import GENERATIVE_OPTIONS, Options, refuse
 from unisim_metrics.models.lora import is_peft_model, merge_lora
-from unisim_metrics.models.open_clip import is_open_clip
-from unisim_metrics.models.open_clip_loading import PREFIX, load_open_clip, wrap_open_clip
 from unisim_metrics.models.protocol import PerceptualModel
 from unisim_metrics.models.published import find_published
 from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
+from unisim_metrics.models.sources.hub import fetch_snapshot, is_hub_id
 
 __all__ = ["load_model"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unisim_metrics.images import Preprocessing, Resample
-from unisim_metrics.models.generative import Mode
+from unisim_metrics.models.generative.model import Mode
 
 __all__ = ["GENERATIVE_OPTIONS", "Options", "refuse"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
-from unisim_metrics.models.conversion import convert
-from unisim_metrics.models.hub import cache_root, fetch_snapshot, is_offline
+from unisim_metrics.models.checkpoints.conversion import convert
 from unisim_metrics.models.registry import ModelEntry
+from unisim_metrics.models.sources.hub import cache_root, fetch_snapshot, is_offline
 
 __all__ = ["find_published"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from unisim_metrics.preprocessing import Crop
+from unisim_metrics.images.preprocessing import Crop
 
 __all__ = ["BASES", "REGISTRY", "ModelEntry", "list_models", "pinned_revision"]
 

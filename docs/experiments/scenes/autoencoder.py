@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from unisim_metrics.integrations.diffusers.scenes.descent import descend
-from unisim_metrics.integrations.diffusers.scenes.drawing import SIDE
-from unisim_metrics.integrations.diffusers.scenes.recipe import Recipe
+from .descent import descend
+from .drawing import SIDE
+from .recipe import Recipe
 
 
 def build_autoencoder(recipe: Recipe) -> AutoencoderKL:

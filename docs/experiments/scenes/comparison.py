@@ -13,10 +13,11 @@ from PIL import Image
 
 from unisim_metrics.functional import unisim_score
 from unisim_metrics.integrations.diffusers import UniSimGuidanceCallback, UniSimReward, best_of_n
-from unisim_metrics.integrations.diffusers.scenes.drawing import Scene, caption, draw, random_scene
-from unisim_metrics.integrations.diffusers.scenes.judge import ATTRIBUTES, Judge, object_colour
 from unisim_metrics.prompts import Wording
 from unisim_metrics.tasks import Task as UniSimTask
+
+from .drawing import Scene, caption, draw, random_scene
+from .judge import ATTRIBUTES, Judge, object_colour
 
 Reward = Literal["similarity", "alignment", "quality"]
 # With which texts the figures of the documentation were measured.

@@ -11,9 +11,9 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from unisim_metrics.integrations.diffusers.scenes.descent import descend
-from unisim_metrics.integrations.diffusers.scenes.drawing import random_caption, random_scene
-from unisim_metrics.integrations.diffusers.scenes.recipe import Recipe
+from .descent import descend
+from .drawing import random_caption, random_scene
+from .recipe import Recipe
 
 _CAPTIONS_A_SCENE = 4
 

@@ -13,7 +13,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import trange
 
-from unisim_metrics.integrations.diffusers.scenes.recipe import Descent
+from .recipe import Descent
 
 log = logging.getLogger(__name__)
 _LOG_EVERY = 100

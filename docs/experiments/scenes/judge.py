@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from unisim_metrics.integrations.diffusers.scenes.drawing import (
+from .drawing import (
     COLOURS,
     GROUNDS,
     SHAPES,

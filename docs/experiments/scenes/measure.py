@@ -1,6 +1,6 @@
 """Measure reward guidance and best-of-N on the model of `train.py`, by judges that UniSim has no part in.
 
-python -m unisim_metrics.integrations.diffusers.scenes.measure --model scenes/pipeline --out scenes/figures
+python -m docs.experiments.scenes.measure --model scenes/pipeline --out scenes/figures
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from unisim_metrics.integrations.diffusers import Augmentation
-from unisim_metrics.integrations.diffusers.scenes.autoencoder import normalised
-from unisim_metrics.integrations.diffusers.scenes.comparison import (
+
+from .autoencoder import normalised
+from .comparison import (
     TASKS,
     Comparison,
     Measured,
     Settings,
     Task,
 )
-from unisim_metrics.integrations.diffusers.scenes.drawing import Scene, draw, pixels
-from unisim_metrics.integrations.diffusers.scenes.judge import Judge, accuracy, train_judge, unseen_scenes
-from unisim_metrics.integrations.diffusers.scenes.report import beside, grid, raised, table
+from .drawing import Scene, draw, pixels
+from .judge import Judge, accuracy, train_judge, unseen_scenes
+from .report import beside, grid, raised, table
 
 log = logging.getLogger(__name__)
 SINGLE = "single, unguided"

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import stats
 
-from unisim_metrics.integrations.diffusers.scenes.comparison import Measured, Task
+from .comparison import Measured, Task
 
 _TILE = 96
 _HEADER = 20

@@ -1,6 +1,6 @@
 """Train the small text-to-image model on drawn scenes and leave it as a directory of `StableDiffusionPipeline`.
 
-    python -m unisim_metrics.integrations.diffusers.scenes.train --out scenes
+    python -m docs.experiments.scenes.train --out scenes
 
 About half an hour on one core, without a download. What is interrupted goes on where it was.
 """
@@ -19,14 +19,14 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, VisionTextDualEncoderModel
 
-from unisim_metrics.integrations.diffusers.scenes.autoencoder import (
+from .autoencoder import (
     encode,
     sharpen_decoder,
     train_autoencoder,
 )
-from unisim_metrics.integrations.diffusers.scenes.denoiser import noise_scheduler, train_denoiser
-from unisim_metrics.integrations.diffusers.scenes.drawing import pixels, random_scene
-from unisim_metrics.integrations.diffusers.scenes.recipe import Recipe
+from .denoiser import noise_scheduler, train_denoiser
+from .drawing import pixels, random_scene
+from .recipe import Recipe
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from unisim_metrics.benchmark.samples import Sample
-from unisim_metrics.models.instructions import IMAGE, ImagePart, ask
+from unisim_metrics.models.generative.instructions import IMAGE, ImagePart, ask
 from unisim_metrics.tasks import Task
 from unisim_metrics.training.generative.mini.recipe import LanguageModel, Recipe
 from unisim_metrics.training.generative.templates import FREE_FORM, OPTIONS, TEMPLATES

@@ -13,7 +13,7 @@ from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.terminal import print_note
 
 if TYPE_CHECKING:
-    from unisim_metrics.benchmark.comparison import Comparison, Difference
+    from unisim_metrics.benchmark.results.comparison import Comparison, Difference
 
 
 def compare(
@@ -39,8 +39,8 @@ def compare(
 
     [bold]unisim bench compare unisim-mini clip-vit-b-32[/]
     """
-    from unisim_metrics.benchmark.comparison import compare as compare_models
-    from unisim_metrics.benchmark.lookup import find_models
+    from unisim_metrics.benchmark.results.comparison import compare as compare_models
+    from unisim_metrics.benchmark.results.lookup import find_models
 
     destination = Output(form, as_json, as_csv, output)
     destination.check()

@@ -127,7 +127,7 @@ def get(
 
     [bold]unisim bench data get nights hpdv2 --root DATA[/]
     """
-    from unisim_metrics.benchmark.downloads import fetch, plan_download
+    from unisim_metrics.benchmark.data.downloads import fetch, plan_download
 
     for each in _load(datasets, root):
         download = plan_download(each, split, revision)

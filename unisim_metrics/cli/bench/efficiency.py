@@ -38,7 +38,7 @@ def efficiency(
 
     [bold]unisim bench efficiency unisim-mini unisim-vit-b-32[/]
     """
-    from unisim_metrics.benchmark.efficiency import measure_efficiency, write_efficiency
+    from unisim_metrics.benchmark.costs.efficiency import measure_efficiency, write_efficiency
 
     destination = Output(form, as_json, as_csv, output)
     destination.check()

@@ -19,7 +19,7 @@ from unisim_metrics.cli.terminal import print_error, print_note, print_warning
 
 if TYPE_CHECKING:
     from unisim_metrics.benchmark.datasets import Protocol
-    from unisim_metrics.benchmark.results import SetResult
+    from unisim_metrics.benchmark.results.files import SetResult
 
 
 class Overwriting(str, Enum):
@@ -95,7 +95,7 @@ def run(
     [bold]unisim bench run unisim-vit-b-32 --root DATA --task iqa --dataset mine.jsonl[/]
     """
     from unisim_metrics.benchmark.errors import BenchmarkError
-    from unisim_metrics.benchmark.runner import run as run_benchmark
+    from unisim_metrics.benchmark.running.runner import run as run_benchmark
     from unisim_metrics.benchmark.tasks import find_task
     from unisim_metrics.cli.scoring import pick_device
 
@@ -137,7 +137,7 @@ def run(
 
 def _rows(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
     """One row a figure, and one for the mean of each task that is complete."""
-    from unisim_metrics.benchmark.summary import summarize
+    from unisim_metrics.benchmark.results.summary import summarize
     from unisim_metrics.benchmark.tasks import TASKS, task_of
 
     rows = []

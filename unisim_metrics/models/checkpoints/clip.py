@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.errors import CheckpointError
-from unisim_metrics.models.directories import Base, load_base
+from unisim_metrics.models.checkpoints.directories import Base, load_base
+from unisim_metrics.models.checkpoints.weight_checks import describe_keys
 from unisim_metrics.models.lora import LORA_RANK, unisim_lora
 from unisim_metrics.models.registry import BASES
-from unisim_metrics.models.weight_checks import describe_keys
 
 __all__ = ["Checkpoint", "load_checkpoint", "read_state_dict"]
 

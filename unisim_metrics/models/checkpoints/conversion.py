@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from unisim_metrics.errors import CheckpointError
-from unisim_metrics.models.archives import is_archive, unpacked
-from unisim_metrics.models.checkpoint import load_checkpoint
-from unisim_metrics.models.directories import (
+from unisim_metrics.models.checkpoints.clip import load_checkpoint
+from unisim_metrics.models.checkpoints.directories import (
     PROCESSOR_FILES,
     is_adapter,
     load_adapter,
@@ -22,10 +21,11 @@ from unisim_metrics.models.directories import (
     read_clip,
     read_json,
 )
-from unisim_metrics.models.llava_checkpoint import is_llava_checkpoint
-from unisim_metrics.models.llava_conversion import convert_llava
+from unisim_metrics.models.checkpoints.llava import is_llava_checkpoint
+from unisim_metrics.models.checkpoints.llava_conversion import convert_llava
+from unisim_metrics.models.checkpoints.weight_checks import describe_keys
 from unisim_metrics.models.lora import merge_lora
-from unisim_metrics.models.weight_checks import describe_keys
+from unisim_metrics.models.sources.archives import is_archive, unpacked
 
 __all__ = ["base_of_adapter", "convert", "revision_of_base"]
 

@@ -15,12 +15,12 @@ import torch
 
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.models.config_checks import check_adapter_config, check_model_config
+from unisim_metrics.models.checkpoints.config_checks import check_adapter_config, check_model_config
+from unisim_metrics.models.checkpoints.weight_checks import check_finite, check_keys
 from unisim_metrics.models.hashing import hash_weights
-from unisim_metrics.models.hub import fetch_snapshot, is_hub_id
 from unisim_metrics.models.lora import read_base_hash
 from unisim_metrics.models.registry import REGISTRY
-from unisim_metrics.models.weight_checks import check_finite, check_keys
+from unisim_metrics.models.sources.hub import fetch_snapshot, is_hub_id
 
 __all__ = [
     "PROCESSOR_FILES",

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.errors import CheckpointError
-from unisim_metrics.models.chat import NEWLINE_TOKEN
-from unisim_metrics.models.directories import read_json, read_tokenizer
-from unisim_metrics.models.instructions import IMAGE
+from unisim_metrics.models.checkpoints.directories import read_json, read_tokenizer
+from unisim_metrics.models.generative.chat import NEWLINE_TOKEN
+from unisim_metrics.models.generative.instructions import IMAGE
 
 __all__ = ["LlavaCheckpoint", "is_llava_checkpoint", "read_llava"]
 

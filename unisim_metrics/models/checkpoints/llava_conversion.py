@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.errors import CheckpointError
-from unisim_metrics.models.chat import NEWLINE_TOKEN, qwen_template
-from unisim_metrics.models.instructions import IMAGE
-from unisim_metrics.models.llava_checkpoint import LlavaCheckpoint, read_llava
-from unisim_metrics.models.weight_checks import describe_keys
+from unisim_metrics.models.checkpoints.llava import LlavaCheckpoint, read_llava
+from unisim_metrics.models.checkpoints.weight_checks import describe_keys
+from unisim_metrics.models.generative.chat import NEWLINE_TOKEN, qwen_template
+from unisim_metrics.models.generative.instructions import IMAGE
 
 __all__ = ["convert_llava"]
 

@@ -12,14 +12,14 @@ from torch import nn
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.models.open_clip import OpenCLIPEncoder
-from unisim_metrics.models.open_clip_config import (
+from unisim_metrics.models.checkpoints.open_clip_config import (
     preprocessing_of_file,
     read_hub_config,
     read_local_config,
     says_preprocessing,
 )
-from unisim_metrics.models.weight_checks import check_finite
+from unisim_metrics.models.checkpoints.weight_checks import check_finite
+from unisim_metrics.models.encoders.open_clip import OpenCLIPEncoder
 
 __all__ = ["PREFIX", "load_open_clip", "wrap_open_clip"]
 

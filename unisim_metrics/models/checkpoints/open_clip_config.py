@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unisim_metrics.errors import CheckpointError
-from unisim_metrics.models.directories import read_json
+from unisim_metrics.models.checkpoints.directories import read_json
 
 __all__ = [
     "CONFIG_NAME",

@@ -12,11 +12,11 @@ import torch
 
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.images import Resample
-from unisim_metrics.models.config_checks import check_model_config
-from unisim_metrics.models.directories import Base, load_adapter, no_progress_bar, read_json
-from unisim_metrics.models.generative import GenerativeModel
+from unisim_metrics.models.checkpoints.config_checks import check_model_config
+from unisim_metrics.models.checkpoints.directories import Base, load_adapter, no_progress_bar, read_json
+from unisim_metrics.models.checkpoints.weight_checks import check_finite, check_keys
+from unisim_metrics.models.generative.model import GenerativeModel
 from unisim_metrics.models.lora import merge_lora
-from unisim_metrics.models.weight_checks import check_finite, check_keys
 
 __all__ = ["is_generative", "load_generative", "read_generative", "read_processor", "wrap_generative"]
 

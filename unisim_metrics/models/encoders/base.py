@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from unisim_metrics.image_inputs import CheckedImage, collect_images
 from unisim_metrics.images import Images, Preprocessing, preprocess
+from unisim_metrics.images.inputs import CheckedImage, collect_images
+from unisim_metrics.models.comparing import compare
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.models.texts import check_texts
@@ -217,9 +218,7 @@ class EncoderModel(nn.Module):
             ValueError: If the inputs do not fit together or do not tell the task.
             TypeError: If something is neither image nor text.
         """
-        from unisim_metrics import functional
-
-        return functional.compare(self, references, alternatives, task=task, method=method, prompts=prompts)
+        return compare(self, references, alternatives, task=task, method=method, prompts=prompts)
 
     def train(self, mode: bool = True) -> Self:
         """Keep evaluation mode, whatever ``mode``; a user's module that is shared keeps its own."""

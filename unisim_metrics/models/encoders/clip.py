@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.models.encoder import EncoderModel
-from unisim_metrics.models.known_characters import KnownCharacters
+from unisim_metrics.models.encoders.base import EncoderModel
+from unisim_metrics.models.encoders.known_characters import KnownCharacters
 from unisim_metrics.models.lora import is_peft_model, merge_lora
 from unisim_metrics.models.texts import (
     CLIP_VOCABULARY,

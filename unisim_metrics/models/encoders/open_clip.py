@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.models.cut_texts import find_cut_texts
-from unisim_metrics.models.encoder import EncoderModel
+from unisim_metrics.models.encoders.base import EncoderModel
+from unisim_metrics.models.encoders.cut_texts import find_cut_texts
 from unisim_metrics.models.texts import handle_long_texts
 
 __all__ = ["OpenCLIPEncoder", "is_open_clip"]

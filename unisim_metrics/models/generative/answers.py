@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from unisim_metrics.models.instructions import LETTERS
+from unisim_metrics.models.generative.instructions import LETTERS
 
 __all__ = ["parse_letter"]
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from unisim_metrics.errors import CheckpointError
-from unisim_metrics.models.instructions import IMAGE, LETTERS, ImagePart, Part, Question
+from unisim_metrics.models.generative.instructions import IMAGE, LETTERS, ImagePart, Part, Question
 
 __all__ = ["NEWLINE_TOKEN", "Chat", "Prompt", "qwen_template"]
 

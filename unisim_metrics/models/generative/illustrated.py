@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.models.chat import Prompt
-from unisim_metrics.models.pictures import identify, to_rgb
+from unisim_metrics.models.generative.chat import Prompt
+from unisim_metrics.models.generative.pictures import identify, to_rgb
 
 __all__ = ["EncodedImage", "Inputs", "SharedImages", "WholePrompts", "adds_special_tokens", "encodes_apart"]
 

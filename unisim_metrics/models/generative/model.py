@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from unisim_metrics.models.answers import parse_letter
-from unisim_metrics.models.chat import Chat, Prompt
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
+from unisim_metrics.models.generative.answers import parse_letter
+from unisim_metrics.models.generative.chat import Chat, Prompt
+from unisim_metrics.models.generative.illustrated import Inputs, SharedImages, WholePrompts, encodes_apart
+from unisim_metrics.models.generative.instructions import ask, instructions_hash
+from unisim_metrics.models.generative.pictures import preparation
+from unisim_metrics.models.generative.samples import Demonstration, list_items, solve
 from unisim_metrics.models.hashing import hash_weights, weights_state
-from unisim_metrics.models.illustrated import Inputs, SharedImages, WholePrompts, encodes_apart
-from unisim_metrics.models.instructions import ask, instructions_hash
-from unisim_metrics.models.pictures import preparation
-from unisim_metrics.models.samples import Demonstration, list_items, solve
 from unisim_metrics.prompts import check_prompts
 from unisim_metrics.tasks import check_method, check_task, modalities
 
@@ -183,7 +183,7 @@ class GenerativeModel(nn.Module):
                 letters, or a question is longer than the model's context.
             TypeError: If something is neither image nor text.
         """
-        from unisim_metrics.functional.compare import check_groups
+        from unisim_metrics.models.comparing import check_groups
 
         task, sizes = check_groups(alternatives, references, check_task(task))
         self._check_method(method, prompts)

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.decoding import load_image, pil_to_rgb
-from unisim_metrics.resizing import flatten_alpha
+from unisim_metrics.images.decoding import load_image, pil_to_rgb
+from unisim_metrics.images.resizing import flatten_alpha
 
 __all__ = ["identify", "preparation", "to_rgb"]
 

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from unisim_metrics.image_inputs import check_values, list_images
-from unisim_metrics.models.instructions import Question, ask
+from unisim_metrics.images.inputs import check_values, list_images
+from unisim_metrics.models.generative.instructions import Question, ask
 from unisim_metrics.models.texts import check_texts
 from unisim_metrics.tasks import Modality, Task, modalities, resolve_task
 

@@ -1,0 +1,203 @@
+"""UniSimRanking: forced choice among N candidates, over many groups, as a torchmetric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
+
+from unisim_metrics.columns import one_for_each
+from unisim_metrics.functional.unisim import ModelLike
+from unisim_metrics.maths.ranking import check_choices, choose, meetings, rank, wins
+from unisim_metrics.metrics.base import BUNDLED, UniSimMetric
+from unisim_metrics.models.comparing import Embedder, check_groups, compare
+from unisim_metrics.prompts import PromptsLike
+from unisim_metrics.tasks import Method, Task
+
+# Scores are summed as multiples of 2⁻³⁰ (finer than float32 near 1) in 64-bit integers: sums are exact, so
+# that the mean does not depend on the order of batches or on how many processes share them.
+_FIXED_POINT = 2**30
+
+
+class UniSimRanking(UniSimMetric):
+    """N-alternative forced choice: which of several candidates is closest to a reference, over many groups.
+
+    The positions of the candidates are what is compared: with one generator a position, `win_rate` and
+    `win_matrix` compare the generators. With human choices, `accuracy` is the share of groups in which the
+    model chooses as people do (Section 3.1 of arXiv 2412.10594).
+
+    As input to `update` the metric takes
+
+    - `candidates`: B groups of N ≥ 2 images or texts, a tensor `[B, N, C, H, W]`, an array `[B, N, H, W, C]` or
+      nested sequences; groups may differ in size.
+    - `references`: B images or texts, or one text, as a plain `str`, for all; absent for quality, attributes and
+      odd-one-out.
+    - `choices`: the index of the alternative that people chose, integers `[B]`; may be absent.
+
+    As output of `compute` it returns a dictionary
+
+    - `win_rate` `[N]`: share of its groups that a position wins (a tie for the first place is shared).
+    - `mean_rank` `[N]`: mean rank of a position, 1 is best; ties share their mean rank.
+    - `win_matrix` `[N, N]`: share of their meetings in which position i beats position j (a tie counts a
+      half); NaN on the diagonal and where two never met.
+    - `accuracy`: only where choices were given, over the groups that had one; a tie counts for the first.
+    - `unanswered`: only where a generative model gave answers that name no alternative: the share of the groups
+      that it left so. They count in none of the other figures.
+
+    Args:
+        model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
+        task: The task; inferred if None. Attributes and `odd-one-out` have to be named.
+        method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`.
+        prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
+        max_alternatives: The largest group that can be ranked; states have this size from the start, so that
+            they never grow and synchronise exactly.
+        kwargs: What every torchmetrics `Metric` takes.
+
+    Raises:
+        ValueError: If an argument is out of its range, or a model cannot be found.
+
+    Examples:
+        >>> import torch
+        >>> from unisim_metrics import UniSimRanking
+        >>> ranking = UniSimRanking()
+        >>> original = torch.randint(0, 256, (1, 3, 128, 128), dtype=torch.uint8)
+        >>> candidates = torch.stack([original, 255 - original], dim=1)
+        >>> ranking.update(candidates, original, choices=torch.tensor([0]))
+        >>> ranking.compute()["accuracy"]
+        tensor(1.)
+    """
+
+    plot_lower_bound: float = 0.0
+    plot_upper_bound: float = 1.0
+    plot_legend_name: str = "Position"
+    argument_names: ClassVar[tuple[str, str]] = ("candidates", "references")
+
+    groups: Tensor
+    first_places: Tensor
+    half_ranks: Tensor
+    half_wins: Tensor
+    met: Tensor
+    judged: Tensor
+    correct: Tensor
+    answered: Tensor
+    unanswered: Tensor
+
+    def __init__(
+        self,
+        model_name_or_path: ModelLike = BUNDLED,
+        task: Task | None = None,
+        method: Method = "naive",
+        prompts: PromptsLike = None,
+        max_alternatives: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(max_alternatives, int) or max_alternatives < 2:
+            raise ValueError(
+                f"Argument `max_alternatives` must be an integer of at least 2, but got {max_alternatives}."
+            )
+        super().__init__(model_name_or_path, task, method, prompts, **kwargs)
+        self.max_alternatives = max_alternatives
+        # All counts are integers (ranks and wins doubled for their halves), exact under any order of sums.
+        line, square = (max_alternatives,), (max_alternatives, max_alternatives)
+        shapes: dict[str, tuple[int, ...]] = {"groups": line, "first_places": line, "half_ranks": line}
+        shapes |= {"half_wins": square, "met": square, "judged": (), "correct": ()}
+        shapes |= {"answered": (), "unanswered": ()}
+        for name, shape in shapes.items():
+            self.add_state(name, default=torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
+
+    @torch.no_grad()
+    def update(
+        self, candidates: Any, references: Any = None, choices: Tensor | Sequence[int] | None = None
+    ) -> None:
+        """Rank a batch of groups and add it.
+
+        Args:
+            candidates: B groups of N ≥ 2 images or texts.
+            references: B images or texts, one text for all, or None for quality, attributes and odd-one-out.
+            choices: Index of the candidate that people chose in each group, integers `[B]`.
+
+        Raises:
+            ValueError: If the inputs do not fit together, or mean another task than those before.
+            TypeError: If something is neither image nor text, or choices are not integers.
+        """
+        task = self._resolve(candidates, references)
+        _, group_sizes = check_groups(candidates, references, task, self.argument_names)
+        sizes = torch.tensor(group_sizes, device=self.device)
+        if max(group_sizes) > self.max_alternatives:
+            raise ValueError(
+                f"Argument `candidates` must hold at most {self.max_alternatives} a group (`max_alternatives`),"
+                f" but got {max(group_sizes)}."
+            )
+        human = None if choices is None else check_choices(choices, sizes)
+        references = one_for_each(references, len(sizes)) if task == "image-text" else references
+        scores = self._compare(candidates, references, task).to(self.device)
+        answered = self._answered(scores)
+        scores = self._prepare(scores[answered], int(sizes[answered].sum()))
+        present = ~scores.isnan()
+        ranks = rank(scores)
+        best = (scores == scores.nan_to_num(nan=-torch.inf).amax(dim=-1, keepdim=True)) & present
+        shares = best * (_FIXED_POINT / best.sum(dim=-1, keepdim=True)).round().long()
+        self._mark(task)
+        self._add("groups", present.long().sum(dim=0))
+        self._add("first_places", shares.sum(dim=0))
+        self._add("half_ranks", (2 * ranks).nan_to_num().round().long().sum(dim=0))
+        self._add("half_wins", wins(scores).sum(dim=0))
+        self._add("met", meetings(scores).sum(dim=0))
+        self.answered = self.answered + answered.sum()
+        self.unanswered = self.unanswered + (~answered).sum()
+        if human is not None:
+            self.judged = self.judged + answered.sum()
+            self.correct = self.correct + (choose(scores) == human[answered]).sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return `win_rate`, `mean_rank`, `win_matrix`, and where there are any `accuracy` and `unanswered`."""
+        size = int((self.groups > 0).sum())
+        groups = self.groups[:size]
+        result = {
+            "win_rate": self.first_places[:size].to(self.dtype) / groups / _FIXED_POINT,
+            "mean_rank": self.half_ranks[:size].to(self.dtype) / groups / 2,
+            "win_matrix": self.half_wins[:size, :size].to(self.dtype) / self.met[:size, :size] / 2,
+        }
+        if self.judged > 0:
+            result["accuracy"] = self.correct.to(self.dtype) / self.judged
+        if self.unanswered > 0:
+            result["unanswered"] = self.unanswered.to(self.dtype) / (self.answered + self.unanswered)
+        return result
+
+    def plot(
+        self, val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None, ax: _AX_TYPE | None = None
+    ) -> _PLOT_OUT_TYPE:
+        """Plot the win rate of every position, now or over several steps.
+
+        Args:
+            val: A result of `compute` or `forward`, or several; None computes.
+            ax: Matplotlib axes to draw on; None makes a figure.
+
+        Returns:
+            Figure and axes.
+        """
+        values = self.compute() if val is None else val
+        return self._plot(
+            values["win_rate"] if isinstance(values, dict) else [value["win_rate"] for value in values], ax
+        )
+
+    def _answered(self, scores: Tensor) -> Tensor:
+        """Which groups have an answer, bool `[B]`; an encoder's scores always are one, or an error."""
+        if self.model.embeds:
+            return torch.ones(len(scores), dtype=torch.bool, device=scores.device)
+        return ~scores.isnan().all(dim=-1)
+
+    def _compare(self, candidates: Any, references: Any, task: Task) -> Tensor:
+        if self._shared_network:
+            embedder = cast(Embedder, self._embedder())
+            return compare(embedder, references, candidates, task, self.method, self.prompts)
+        return self.model.compare(references, candidates, task=task, method=self.method, prompts=self.prompts)
+
+    def _add(self, name: str, values: Tensor) -> None:
+        """Add values of N positions to a state of `max_alternatives` positions."""
+        state: Tensor = getattr(self, name)
+        missing = self.max_alternatives - values.shape[-1]
+        setattr(self, name, state + torch.nn.functional.pad(values, (0, missing) * values.ndim))
