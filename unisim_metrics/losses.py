@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from unisim_metrics.columns import as_lists
-from unisim_metrics.functional.unisim import ModelLike
 from unisim_metrics.maths.ranking import check_choices, hinge_loss
 from unisim_metrics.metrics.backbone import Backbone
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.models.comparing import check_groups, compare, score_pairs
+from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.tasks import Method, Task, check_method, check_task
 

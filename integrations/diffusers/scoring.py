@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 from torchvision.transforms.functional import to_pil_image
 
-from unisim_metrics.functional.unisim import ModelLike
+from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 

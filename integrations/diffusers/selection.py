@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.functional.unisim import ModelLike, as_model
+from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities, resolve_task

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.functional import cosine_similarity, score_pairs
-from unisim_metrics.functional.unisim import ModelLike, as_model
 from unisim_metrics.models import PerceptualModel
+from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike, check_prompts, resolve_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities, resolve_task

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from unisim_metrics.columns import as_lists, one_for_each
-from unisim_metrics.models import PerceptualModel, load_model
 from unisim_metrics.models.comparing import check_groups, score_pairs
+from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task, check_task
-
-ModelLike = str | os.PathLike[str] | nn.Module | PerceptualModel
 
 
 def unisim_score(
@@ -93,17 +88,3 @@ def unisim_rank(
     references = one_for_each(references, len(sizes)) if task == "image-text" else references
     model = as_model(model_name_or_path)
     return model.compare(references, candidates, task=task, method=method, prompts=prompts)
-
-
-def as_model(model_name_or_path: ModelLike) -> PerceptualModel:
-    """Return a loaded model; names and paths are loaded once a process."""
-    if isinstance(model_name_or_path, str):
-        return _load_once(model_name_or_path)
-    if isinstance(model_name_or_path, os.PathLike):
-        return _load_once(Path(model_name_or_path))
-    return load_model(model_name_or_path)
-
-
-@lru_cache(maxsize=4)
-def _load_once(name_or_path: str | Path) -> PerceptualModel:
-    return load_model(name_or_path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, cast
 
-from unisim_metrics.functional.unisim import ModelLike
 from unisim_metrics.models import PerceptualModel, load_model
+from unisim_metrics.models.kept import ModelLike
 
 __all__ = ["Backbone"]
 

@@ -15,13 +15,13 @@ from torchmetrics import Metric
 from torchmetrics.utilities.prints import rank_zero_warn
 
 from unisim_metrics.columns import as_lists
-from unisim_metrics.functional.unisim import ModelLike
 from unisim_metrics.metrics.backbone import Backbone
 from unisim_metrics.metrics.resampling import check_resampled
 from unisim_metrics.metrics.sharing import FeatureNetwork, Hidden, SharedEmbedder
 from unisim_metrics.metrics.states import NOTHING_SCORED, one_fingerprint, one_task
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.models.comparing import Embedder
+from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import TASKS, Method, Task, check_method, check_task, resolve_task

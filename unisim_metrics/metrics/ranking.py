@@ -10,10 +10,10 @@ from torch import Tensor
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
 from unisim_metrics.columns import one_for_each
-from unisim_metrics.functional.unisim import ModelLike
 from unisim_metrics.maths.ranking import check_choices, choose, meetings, rank, wins
 from unisim_metrics.metrics.base import BUNDLED, UniSimMetric
 from unisim_metrics.models.comparing import Embedder, check_groups, compare
+from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
-from unisim_metrics.functional.unisim import ModelLike
 from unisim_metrics.metrics.base import BUNDLED, UniSimMetric
 from unisim_metrics.models.comparing import Embedder, score_pairs
+from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
