@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ast
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -74,54 +75,54 @@ def test_public_names_are_there():
         _ = unisim_metrics.UniSimScores
 
 
-def test_every_package_is_listed():
-    tables = settings()["tool"]["setuptools"]
-    found = {
-        ".".join(folder.relative_to(ROOT).parts)
-        for room in ("unisim_metrics", *ROOMS)
-        for folder in [ROOT / room, *(ROOT / room).rglob("*")]
-        if (folder / "__init__.py").is_file()
-    }
-    installed = {name if name.startswith("unisim_metrics") else f"unisim_metrics.{name}" for name in found}
-    assert set(tables["packages"]) == installed
-    assert all(tables["package-dir"][f"unisim_metrics.{room}"] == room for room in ROOMS)
-
-
-def test_metrics_do_not_know_the_outer_rooms():
-    for path in (ROOT / "unisim_metrics").rglob("*.py"):
-        if "cli" in path.relative_to(ROOT).parts:
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert not [
-                name for name in names if name.startswith(tuple(f"unisim_metrics.{room}" for room in ROOMS))
-            ]
-
-
 def test_command_is_installed():
     (command,) = entry_points(group="console_scripts", name="unisim")
     assert command.value == "unisim_metrics.cli:main"
 
 
+def build(folder: Path, kind: str) -> Path:
+    """A wheel or sdist, built from a copy, so that the build leaves nothing in the tree."""
+    source = folder / "source"
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    source.mkdir()
+    for name in ("unisim_metrics", *ROOMS, "docs", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    script = f"from setuptools.build_meta import build_{kind}; build_{kind}('..')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (path,) = (path for path in folder.iterdir() if path.is_file())
+    return path
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The files of a wheel built from this tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    # A copy, so that the build leaves nothing in the tree.
-    tracked = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "unisim_metrics", *ROOMS)
-    source.mkdir()
-    for name in tracked:
-        subprocess.run(["cp", "-r", str(ROOT / name), str(source / name)], check=True)
-    build = "from setuptools.build_meta import build_wheel; build_wheel('..')"
-    done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True)
-    if "No module named 'setuptools'" in done.stderr:
-        pytest.skip("setuptools is not installed here")
-    assert done.returncode == 0, done.stderr
-    (path,) = folder.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(build(tmp_path_factory.mktemp("wheel"), "wheel")) as archive:
         return archive.namelist()
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The files of a source distribution built from this tree, below its top folder."""
+    with tarfile.open(build(tmp_path_factory.mktemp("sdist"), "sdist")) as archive:
+        return [name.partition("/")[2] for name in archive.getnames()]
+
+
+def test_every_module_is_in_the_wheel(wheel: list[str]):
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "unisim_metrics").rglob("*.py")}
+    for room in ROOMS:
+        modules |= {
+            f"unisim_metrics/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob("*.py")
+        }
+    assert {name for name in wheel if name.endswith(".py")} == modules
+
+
+def test_neither_wheel_nor_sdist_holds_experiments_or_tests(wheel: list[str], sdist: list[str]):
+    assert "setup.py" in sdist and "training/recipe.py" in sdist
+    for name in (*wheel, *sdist):
+        assert not name.startswith(("docs", "tests")) and "experiments" not in name
 
 
 def test_wheel_maps_the_rooms(wheel: list[str]):
