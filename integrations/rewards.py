@@ -17,13 +17,14 @@ from torch import Tensor
 from unisim_metrics.columns import as_lists
 from unisim_metrics.functional import compare, meetings, score_pairs, wins
 from unisim_metrics.images import list_images
-from unisim_metrics.integrations.arrays import channels_first, channels_first_batch, device_of
 from unisim_metrics.metrics.sharing import EmbedOnce
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities
+
+from .arrays import channels_first, channels_first_batch, device_of
 
 __all__ = ["GroupwiseReward", "PointwiseReward"]
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unisim_metrics.training.errors import TrainingError
+from .errors import TrainingError
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _WEIGHTS, _OPTIMIZER, _STATE = "trained.safetensors", "optimizer.pt", "state.json"
@@ -35,7 +35,7 @@ class Checkpoint:
     """
 
     step: int
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Tensor]
     optimizer: dict[str, Any]
     state: dict[str, Any]
 

@@ -46,7 +46,8 @@ def blur(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     sigma = 0.015 * min(image.shape[-2:]) * severity
     radius = max(int(np.ceil(3 * sigma)), 1)
     radius = min(radius, min(image.shape[-2:]) // 2 - 1)
-    return TF.gaussian_blur(image, [2 * radius + 1, 2 * radius + 1], [sigma, sigma])
+    distorted: Tensor = TF.gaussian_blur(image, [2 * radius + 1, 2 * radius + 1], [sigma, sigma])
+    return distorted
 
 
 def noise(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
@@ -60,7 +61,8 @@ def noise(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
 def jpeg(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """JPEG compression; quality from 60 down to 4, geometrically."""
     quality = round(60 * (4 / 60) ** severity)
-    return decode_jpeg(encode_jpeg(image.contiguous(), quality=quality), mode=ImageReadMode.RGB)
+    distorted: Tensor = decode_jpeg(encode_jpeg(image.contiguous(), quality=quality), mode=ImageReadMode.RGB)
+    return distorted
 
 
 def pixelate(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
@@ -74,28 +76,33 @@ def pixelate(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor
 
 def contrast(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """Loss of contrast, up to 85 %."""
-    return TF.adjust_contrast(image, 1 - 0.85 * severity)
+    distorted: Tensor = TF.adjust_contrast(image, 1 - 0.85 * severity)
+    return distorted
 
 
 def saturation(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """Loss of colour, up to a grey image."""
-    return TF.adjust_saturation(image, 1 - severity)
+    distorted: Tensor = TF.adjust_saturation(image, 1 - severity)
+    return distorted
 
 
 def darken(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """Under-exposure, up to 85 % of the light lost."""
-    return TF.adjust_brightness(image, 1 - 0.85 * severity)
+    distorted: Tensor = TF.adjust_brightness(image, 1 - 0.85 * severity)
+    return distorted
 
 
 def overexpose(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """Over-exposure with clipped highlights, up to three times the light."""
-    return TF.adjust_brightness(image, 1 + 2 * severity)
+    distorted: Tensor = TF.adjust_brightness(image, 1 + 2 * severity)
+    return distorted
 
 
 def posterize(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """Fewer tones, from 24 down to 2 a channel."""
     step = 255 / (round(24 * (2 / 24) ** severity) - 1)
-    return ((image.float() / step).round() * step).round().to(torch.uint8)
+    distorted: Tensor = ((image.float() / step).round() * step).round().to(torch.uint8)
+    return distorted
 
 
 def impulse(image: Tensor, severity: float, rng: np.random.Generator) -> Tensor:

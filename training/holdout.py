@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from unisim_metrics.benchmark.samples import Item, Sample
-from unisim_metrics.training.stream import Pool
+
+from .stream import Pool
 
 # A dataset gives away at most this share of its triplets.
 LARGEST_SHARE = 0.5

@@ -9,8 +9,9 @@ from typing import Any
 
 from unisim_metrics.benchmark import hash_samples, load_dataset
 from unisim_metrics.benchmark.datasets import Protocol
-from unisim_metrics.training.holdout import hold_out
-from unisim_metrics.training.stream import Pool
+
+from .holdout import hold_out
+from .stream import Pool
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from unisim_metrics.benchmark.datasets.base import Protocol
 from unisim_metrics.models.lora import LORA_LAYERS
 from unisim_metrics.prompts import Wording
 from unisim_metrics.text_files import read_text
-from unisim_metrics.training.objective import MARGIN
-from unisim_metrics.training.stream import Balance
+
+from .objective import MARGIN
+from .stream import Balance
 
 RECIPES = Path(__file__).parent / "recipes"
 Precision = Literal["no", "bf16", "fp16"]

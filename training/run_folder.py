@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unisim_metrics.training.errors import TrainingError
+from .errors import TrainingError
 
 # How much is kept, and how often it is validated, does not change what is trained.
 _FREE = (("save_every",), ("keep",), ("validation", "every"))

@@ -105,9 +105,10 @@ def _figures(
     with tempfile.TemporaryDirectory() as folder:
         save(model, tokenizer, Path(folder) / "stage")
         export(Path(folder) / "stage", Path(folder) / "model")
-        return evaluate(
+        figures: dict[str, float] = evaluate(
             load_model(Path(folder) / "model"), root, share=share, wording=recipe.perceptual.prompts
         )
+    return figures
 
 
 def table(figures: Mapping[str, Sequence[Mapping[str, float]]]) -> str:

@@ -202,7 +202,7 @@ def main() -> None:
     print(f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {arguments.threads} threads,")
     print(f"load average {os.getloadavg()[0]:.1f}, torch {torch.__version__}, {arguments.rounds} rounds,")
     print(f"{BATCH} triplets a batch\n")
-    print(table(rows))
+    print(table([rows]))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,9 @@ def random_clip(layers: int, width: int, heads: int, patch: int, tokenizer: CLIP
         "bos_token_id": tokenizer.bos_token_id,
     }
     config = CLIPConfig(text_config=text, vision_config={**tower, "image_size": 224, "patch_size": patch})
-    return CLIPModel(config).eval().requires_grad_(False)
+    model = CLIPModel(config)
+    model.eval().requires_grad_(False)
+    return model
 
 
 def clip_score(model: CLIPModel, processor: CLIPProcessor) -> CLIPScore:
@@ -82,10 +84,12 @@ def clip_score(model: CLIPModel, processor: CLIPProcessor) -> CLIPScore:
             self.config = model.config
 
         def get_image_features(self, *args: Any) -> Tensor:
-            return self.clip.get_image_features(*args).pooler_output
+            features: Tensor = self.clip.get_image_features(*args).pooler_output
+            return features
 
         def get_text_features(self, *args: Any) -> Tensor:
-            return self.clip.get_text_features(*args).pooler_output
+            features: Tensor = self.clip.get_text_features(*args).pooler_output
+            return features
 
     return CLIPScore(lambda: (cast(CLIPModel, Shim()), processor))
 
@@ -175,7 +179,7 @@ def update_seconds(
         preprocess(images, encoder.preprocessing)
         encoder.tokenize(texts)
 
-    return medians(
+    seconds: dict[str, float] = medians(
         {
             "encode": encode,
             "prepare": prepare,
@@ -186,6 +190,7 @@ def update_seconds(
         },
         rounds,
     )
+    return seconds
 
 
 def update_rows(tokenizer: CLIPTokenizer, rounds: int) -> list[Row]:

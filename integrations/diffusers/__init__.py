@@ -1,6 +1,6 @@
 """UniSim inside diffusers: scores while a pipeline samples, and guidance towards them.
 
-from unisim_metrics.integrations.diffusers import UniSimGuidanceCallback, UniSimScoreCallback
+from . import UniSimGuidanceCallback, UniSimScoreCallback
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 
 from unisim_metrics import evaluate_path
-from unisim_metrics.integrations.evaluate.extra import require_evaluate
+
+from .extra import require_evaluate
 
 _SLOT = "evaluate-metric--unisim"
 _SCRIPT = "unisim.py"

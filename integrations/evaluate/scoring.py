@@ -13,12 +13,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from unisim_metrics.integrations.evaluate.inputs import Restorer
 from unisim_metrics.metrics import UniSimRanking, UniSimScore
 from unisim_metrics.metrics.base import BUNDLED
 from unisim_metrics.models import PerceptualModel, load_model
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
+
+from .inputs import Restorer
 
 ModelLike: TypeAlias = str | os.PathLike[str] | nn.Module | PerceptualModel
 Result: TypeAlias = dict[str, Any]

@@ -27,7 +27,7 @@ class ImageTower(nn.Module):
         features: Tensor = self.clip.get_image_features(pixel_values=pixels).pooler_output  # type: ignore[operator]
         return features
 
-    def trained(self) -> dict[str, Tensor]:
+    def trained(self) -> dict[str, nn.Parameter]:
         """The weights that are trained, by name."""
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 

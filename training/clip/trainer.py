@@ -213,8 +213,8 @@ class Trainer:
         report = self.validator.validate(self.step)
         self.accelerator.log(report.flat(), step=self.step)
         if self.accelerator.is_main_process:
-            shares = {**report.tasks(), "mean": report.mean()}
-            figures = ", ".join(f"{name} {share.value:.3f}" for name, share in shares.items())
+            shares = [*report.tasks().items(), ("mean", report.mean())]
+            figures = ", ".join(f"{name} {share.value:.3f}" for name, share in shares)
             bar.write(f"held out, step {self.step}: {figures}", file=sys.stderr)
 
     def _step(self, loader: Iterator[Batch]) -> Report:

@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.models.generative.pictures import to_rgb
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.generative.llava_json import Record
-from unisim_metrics.training.generative.tokens import Dialogue, Tokens, write_dialogue
+
+from ..errors import TrainingError
+from .llava_json import Record
+from .tokens import Dialogue, Tokens, write_dialogue
 
 LEFT_OUT = "left_out"
 """The key under which a batch names the records that could not be read, with the reason."""

@@ -10,9 +10,10 @@ from typing import cast
 from unisim_metrics.benchmark.samples import Item, Sample, Stream
 from unisim_metrics.models.generative.instructions import IMAGE, LETTERS, ImagePart, ask
 from unisim_metrics.tasks import Task
-from unisim_metrics.training.generative.llava_json import Record, Turn
-from unisim_metrics.training.generative.templates import FREE_FORM, OPTIONS, TEMPLATES
-from unisim_metrics.training.stream import TripletStream
+
+from ..stream import TripletStream
+from .llava_json import Record, Turn
+from .templates import FREE_FORM, OPTIONS, TEMPLATES
 
 ORDINALS = ("first", "second")
 _PURPOSE = "instruction"

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from unisim_metrics.benchmark.samples import Stream
-from unisim_metrics.training.generative.llava_json import Record
+
+from .llava_json import Record
 
 
 class Mixture(Sequence[Record]):
@@ -60,7 +61,8 @@ class Mixture(Sequence[Record]):
     def __getitem__(self, index: int) -> Record:  # type: ignore[override]
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self.sources[self._origins[index]][int(self._rows[index])]
+        record: Record = self.sources[self._origins[index]][int(self._rows[index])]
+        return record
 
     def __iter__(self) -> Iterator[Record]:
         return (self[index] for index in range(len(self)))

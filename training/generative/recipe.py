@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unisim_metrics.tasks import Task
-from unisim_metrics.training.generative.instructions import Wording
-from unisim_metrics.training.generative.parts import Part
-from unisim_metrics.training.recipe import (
+
+from ..recipe import (
     Precision,
     ValidationSettings,
     build,
@@ -19,7 +18,9 @@ from unisim_metrics.training.recipe import (
     read_table,
     without_none,
 )
-from unisim_metrics.training.stream import Balance
+from ..stream import Balance
+from .instructions import Wording
+from .parts import Part
 
 
 @dataclass(frozen=True)

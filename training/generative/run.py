@@ -18,22 +18,22 @@ from unisim_metrics.models.checkpoints import directories
 from unisim_metrics.models.checkpoints.vision_language import read_generative, read_processor
 from unisim_metrics.models.generative.model import GenerativeModel
 from unisim_metrics.models.sources.hub import fetch_snapshot
-from unisim_metrics.training.environment import describe_environment, write_record
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.generative.dataset import Conversations
-from unisim_metrics.training.generative.instructions import Instructions
-from unisim_metrics.training.generative.llava_json import Record, read_records
-from unisim_metrics.training.generative.mixture import Mixture
-from unisim_metrics.training.generative.recipe import LoraSettings, Recipe
-from unisim_metrics.training.generative.saved import TRAINER_STATE, last_checkpoint
-from unisim_metrics.training.generative.templates import templates_hash
-from unisim_metrics.training.generative.tokens import Tokens
-from unisim_metrics.training.generative.trainer import GenerativeTrainer, StopAfter
-from unisim_metrics.training.pools import Triplets, read_triplets
-from unisim_metrics.training.run_folder import check_environment, check_recipe
-from unisim_metrics.training.stream import TripletStream
 
 from ..clip.validation import Validator
+from ..environment import describe_environment, write_record
+from ..errors import TrainingError
+from ..pools import Triplets, read_triplets
+from ..run_folder import check_environment, check_recipe
+from ..stream import TripletStream
+from .dataset import Conversations
+from .instructions import Instructions
+from .llava_json import Record, read_records
+from .mixture import Mixture
+from .recipe import LoraSettings, Recipe
+from .saved import TRAINER_STATE, last_checkpoint
+from .templates import templates_hash
+from .tokens import Tokens
+from .trainer import GenerativeTrainer, StopAfter
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

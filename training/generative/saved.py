@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from unisim_metrics.training.errors import TrainingError
+from ..errors import TrainingError
 
 TRAINER_STATE = "trainer_state.json"
 

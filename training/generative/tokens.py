@@ -12,8 +12,9 @@ from torch import Tensor
 from unisim_metrics.models.generative.chat import Chat
 from unisim_metrics.models.generative.illustrated import adds_special_tokens
 from unisim_metrics.models.generative.instructions import IMAGE, ImagePart, Part
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.generative.llava_json import Record
+
+from ..errors import TrainingError
+from .llava_json import Record
 
 IGNORED = -100
 """The label of a token that the loss passes over."""

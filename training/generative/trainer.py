@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
@@ -20,12 +20,12 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_callback import ExportableState
 
 from unisim_metrics.models.checkpoints.vision_language import read_generative
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.generative.dataset import LEFT_OUT, Conversations
-from unisim_metrics.training.generative.parts import freeze, parameter_groups, still_modules
-from unisim_metrics.training.generative.recipe import Recipe
 
 from ..clip.validation import Validator
+from ..errors import TrainingError
+from .dataset import LEFT_OUT, Conversations
+from .parts import freeze, parameter_groups, still_modules
+from .recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class GenerativeTrainer(Trainer):
         """AdamW over the parts of the model, each at its own rate."""
         if self.optimizer is None:
             groups = parameter_groups(
-                model or self.model,
+                cast(nn.Module, model or self.model),
                 self.recipe.learning_rates.by_part(),
                 self.recipe.optimization.weight_decay,
             )

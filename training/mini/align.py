@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from tqdm import trange
 from transformers import CLIPTokenizer, VisionTextDualEncoderModel
 
-from unisim_metrics.training.mini import photos
-from unisim_metrics.training.mini.recipe import Recipe
-from unisim_metrics.training.mini.two_towers import text_embeddings, tokenize
-from unisim_metrics.training.mini.views import Views
-
 from ..clip.optimization import Optimization, RunningMeans, Schedule
+from . import photos
+from .recipe import Recipe
+from .two_towers import text_embeddings, tokenize
+from .views import Views
 
 log = logging.getLogger(__name__)
 CLASS_TEMPLATES = ("a photo of a {}", "a close-up of a {}", "a {}", "there is a {} in the photo")
@@ -94,7 +93,7 @@ def align(
         rows, texts, matches = captions.draw(settings.caption_batch, settings.class_batch, rng)
         images = F.normalize(model.visual_projection(views.features[rows]), dim=-1)
         embedded = text_embeddings(model, tokenize(tokenizer, texts))
-        contrast = sum(contrastive_losses(images, embedded, matches, settings.temperature)) / 2
+        contrast = torch.stack(contrastive_losses(images, embedded, matches, settings.temperature)).mean()
         relation = F.mse_loss(images @ images.T, centred[rows] @ centred[rows].T)
         optimization.step(contrast + settings.relation_weight * relation)
         means.add(step, {"contrast": contrast, "relation": relation})

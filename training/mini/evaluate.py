@@ -20,8 +20,9 @@ from unisim_metrics.functional import choose, cosine_similarity, odd_one_out
 from unisim_metrics.images import load_image
 from unisim_metrics.prompts import WORDINGS, Wording
 from unisim_metrics.signature import signature
-from unisim_metrics.training.distortions import ATTRIBUTE_LOST, DISTORTIONS, LEVELS, Name
-from unisim_metrics.training.mini import photos
+
+from ..distortions import ATTRIBUTE_LOST, DISTORTIONS, LEVELS, Name
+from . import photos
 
 EVALUATED: tuple[Name, ...] = ("blur", "noise", "jpeg", "pixelate", "contrast", "saturation")
 ODD_ONE_OUT_TRIPLETS = 5000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from unisim_metrics.training.mini.two_towers import load, save
+from .two_towers import load, save
 
 
 def export(source: Path, out: Path) -> None:

@@ -55,7 +55,8 @@ def build_mobilenet(layers: Mapping[str, Layer], **config: Any) -> MobileNetV2Mo
         )
     for name, target in convolutions.items():
         _fill(target, given[name])
-    return model.eval()
+    model.eval()
+    return model
 
 
 def module_name(scope: str) -> str:

@@ -17,14 +17,14 @@ from unisim_metrics.functional import cosine_similarity, hinge_loss
 from unisim_metrics.images import Preprocessing, load_image, preprocess
 from unisim_metrics.prompts import WORDINGS, Prompts
 from unisim_metrics.tasks import Attribute
-from unisim_metrics.training.distortions import ATTRIBUTE_LOST, DISTORTIONS, Name
-from unisim_metrics.training.mini import photos
-from unisim_metrics.training.mini.align import Captions, contrastive_losses
-from unisim_metrics.training.mini.recipe import Perceptual, Recipe
-from unisim_metrics.training.mini.two_towers import image_embeddings, preprocessing, text_embeddings, tokenize
-from unisim_metrics.training.mini.views import Views
 
 from ..clip.optimization import Optimization, RunningMeans, Schedule
+from ..distortions import ATTRIBUTE_LOST, DISTORTIONS, Name
+from . import photos
+from .align import Captions, contrastive_losses
+from .recipe import Perceptual, Recipe
+from .two_towers import image_embeddings, preprocessing, text_embeddings, tokenize, vision_config
+from .views import Views
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def train_perceptual(
 ) -> None:
     """Train both towers of `model` in place; `aligned` is the teacher's `[N, D]` of every view."""
     settings = recipe.perceptual
-    model.config.vision_config.image_size = settings.image_size
+    vision_config(model).image_size = settings.image_size
     prepared = preprocessing(model)
     severities, materials = SeverityTriplets(root), MaterialTriplets(root, prepared)
     rng = np.random.default_rng((recipe.seed, 3))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from unisim_metrics.prompts import Wording
-from unisim_metrics.training.recipe import build, read_table
+
+from ..recipe import build, read_table
 
 
 @dataclass(frozen=True)

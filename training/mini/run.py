@@ -9,11 +9,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from unisim_metrics.training.environment import describe_environment, write_record
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.mini import photos
-from unisim_metrics.training.mini.recipe import Recipe
-from unisim_metrics.training.mini.train import train
+from ..environment import describe_environment, write_record
+from ..errors import TrainingError
+from . import photos
+from .recipe import Recipe
+from .train import train
 
 
 @dataclasses.dataclass(frozen=True)

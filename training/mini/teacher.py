@@ -11,14 +11,15 @@ import multiprocessing
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from PIL import Image
 from tqdm import tqdm
 
-from unisim_metrics.training.mini.mobilenet import Layer, build_mobilenet
-from unisim_metrics.training.mini.views import View, render, write_plan
+from .mobilenet import Layer, build_mobilenet
+from .views import View, render, write_plan
 
 SIZE = 224
 CHANNELS = 1280
@@ -44,7 +45,7 @@ class Teacher:
         """Return the pooled features `[1280]` of an RGB image of 224×224, float32, in [0, 6]."""
         self.interpreter.set_tensor(self.input, np.asarray(image, dtype=np.uint8)[None])
         self.interpreter.invoke()
-        return self._dequantised(self.grid).mean(axis=(0, 1, 2)).astype(np.float32)
+        return np.asarray(self._dequantised(self.grid).mean(axis=(0, 1, 2)), dtype=np.float32)
 
     def layers(self) -> dict[str, Layer]:
         """Return the convolutions in float, by their scope (`"expanded_conv_3/project"`)."""
@@ -57,10 +58,10 @@ class Teacher:
                 biases[match["scope"]] = self._dequantised(detail)
         return {scope: Layer(weights[scope], bias) for scope, bias in biases.items()}
 
-    def _dequantised(self, detail: dict) -> np.ndarray:
+    def _dequantised(self, detail: dict[str, Any]) -> np.ndarray:
         scale, zero = detail["quantization"]
         values = self.interpreter.get_tensor(detail["index"]).astype(np.float64)
-        return (values - zero) * scale
+        return np.asarray((values - zero) * scale)
 
 
 def write_part(part: np.ndarray, plan: list[View], teacher_path: Path, out: Path) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from transformers import MobileNetV2Model
 
-from unisim_metrics.training.checkpoints import whole_folder
-from unisim_metrics.training.mini import photos
-from unisim_metrics.training.mini.align import CLASS_TEMPLATES, Captions, align, aligned_embeddings
-from unisim_metrics.training.mini.export import export
-from unisim_metrics.training.mini.perceptual import train_perceptual
-from unisim_metrics.training.mini.recipe import Recipe
-from unisim_metrics.training.mini.teacher import write_views
-from unisim_metrics.training.mini.two_towers import build_tokenizer, build_two_towers, load, save
-from unisim_metrics.training.mini.views import Views, plan_views
+from ..checkpoints import whole_folder
+from . import photos
+from .align import CLASS_TEMPLATES, Captions, align, aligned_embeddings
+from .export import export
+from .perceptual import train_perceptual
+from .recipe import Recipe
+from .teacher import write_views
+from .two_towers import build_tokenizer, build_two_towers, load, save
+from .views import Views, plan_views
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,15 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTokenizer,
+    MobileNetV2Config,
     MobileNetV2Model,
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
 )
 
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.training.mini.recipe import Recipe
+
+from .recipe import Recipe
 
 
 def build_tokenizer(texts: Iterable[str], recipe: Recipe) -> CLIPTokenizer:
@@ -52,10 +54,15 @@ def build_two_towers(
     return VisionTextDualEncoderModel(config, vision_model=tower, text_model=CLIPTextModel(text))
 
 
+def vision_config(model: VisionTextDualEncoderModel) -> MobileNetV2Config:
+    """The image tower's own settings inside those of the pair."""
+    return cast(MobileNetV2Config, model.config.vision_config)
+
+
 def preprocessing(model: VisionTextDualEncoderModel) -> Preprocessing:
     """How the model's images are prepared: the square centre, pixels in [-1, 1]."""
     half = (0.5, 0.5, 0.5)
-    return Preprocessing(size=model.config.vision_config.image_size, mean=half, std=half)
+    return Preprocessing(size=cast(int, vision_config(model).image_size), mean=half, std=half)
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.training.mini import photos
+from . import photos
 
 CROP_AREA = (0.35, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)

@@ -33,7 +33,7 @@ def evaluation_text(run: FinishedRun, *, with_base: bool = False) -> str:
         with_base: Whether to show beside them those before the first step, where the run has them.
     """
     evaluation = run.own_evaluation
-    if evaluation is None and run.evaluation is None:
+    if run.evaluation is None:
         return "It was not evaluated."
     if evaluation is None:
         return (
@@ -45,7 +45,7 @@ def evaluation_text(run: FinishedRun, *, with_base: bool = False) -> str:
     if with_base and first is not None and first.samples_hash == evaluation.samples_hash and evaluation.step:
         before = {result.dataset: f"{result.accuracy:.3f}" for result in first.results}
     columns = ("set", "task", *(["before"] if before else []), "accuracy", "95 % interval", "triplets")
-    rows = [
+    rows: list[tuple[str | int, ...]] = [
         (
             result.dataset,
             result.task,

@@ -102,7 +102,7 @@ def preprocess(
     """
     if torch.compiler.is_compiling():
         # Threads, files and NumPy's bytes are no part of a graph. (As a decorator it would import the compiler.)
-        eager = cast("Callable[..., Tensor]", torch.compiler.disable(_preprocess))  # type: ignore[no-untyped-call]
+        eager = cast("Callable[..., Tensor]", torch.compiler.disable(_preprocess))
         return eager(images, preprocessing, device, dtype, argument)
     return _preprocess(images, preprocessing, device, dtype, argument)
 

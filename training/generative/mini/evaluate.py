@@ -23,8 +23,9 @@ from unisim_metrics.images import load_image
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Task
-from unisim_metrics.training.distortions import DISTORTIONS, LEVELS
-from unisim_metrics.training.mini import photos
+
+from ...distortions import DISTORTIONS, LEVELS
+from ...mini import photos
 
 TASKS: tuple[Task, ...] = ("quality", "image-image")
 

@@ -23,8 +23,9 @@ from transformers import (
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.models.generative.instructions import IMAGE, ImagePart, ask
 from unisim_metrics.tasks import Task
-from unisim_metrics.training.generative.mini.recipe import LanguageModel, Recipe
-from unisim_metrics.training.generative.templates import FREE_FORM, OPTIONS, TEMPLATES
+
+from ..templates import FREE_FORM, OPTIONS, TEMPLATES
+from .recipe import LanguageModel, Recipe
 
 END, PADDING = "<|im_end|>", "<|endoftext|>"
 # The side of the square that a place of the tower's last map sees the centre of.

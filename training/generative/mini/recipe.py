@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unisim_metrics.training.generative import recipe as generative
-from unisim_metrics.training.generative.instructions import Wording
-from unisim_metrics.training.recipe import ValidationSettings, build, read_table
+from ...recipe import ValidationSettings, build, read_table
+from .. import recipe as generative
+from ..instructions import Wording
 
 # The card of the model names its data by these.
 QUALITY, SIMILARITY = "bsds400-flickr8k-quality.jsonl", "bsds400-flickr8k-similarity.jsonl"

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from unisim_metrics.training.checkpoints import whole_folder
-from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.generative import recipe as generative
-from unisim_metrics.training.generative import run
-from unisim_metrics.training.generative.mini.model import write_base
-from unisim_metrics.training.generative.mini.recipe import Recipe
-from unisim_metrics.training.generative.mini.triplets import write_triplets
+from ...checkpoints import whole_folder
+from ...errors import TrainingError
+from .. import recipe as generative
+from .. import run
+from .model import write_base
+from .recipe import Recipe
+from .triplets import write_triplets
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,11 @@ from torchvision.transforms.v2 import InterpolationMode
 from tqdm import tqdm
 
 from unisim_metrics.images import load_image
-from unisim_metrics.training.distortions import DISTORTIONS
-from unisim_metrics.training.generative.mini.recipe import QUALITY, SIMILARITY, Triplets
-from unisim_metrics.training.mini import photos
-from unisim_metrics.training.mini.perceptual import random_crop
+
+from ...distortions import DISTORTIONS
+from ...mini import photos
+from ...mini.perceptual import random_crop
+from .recipe import QUALITY, SIMILARITY, Triplets
 
 
 def write_triplets(root: Path, out: Path, settings: Triplets, seed: int) -> None:
