@@ -19,6 +19,7 @@ from transformers import AutoModel, CLIPTokenizer, MobileNetV2Config, MobileNetV
 from typer.testing import CliRunner
 
 from docs.experiments import ablations
+from docs.experiments.intervals import interval
 from unisim_metrics import load_model
 from unisim_metrics.benchmark.datasets.annotations import AnnotationError
 from unisim_metrics.cli.app import app
@@ -415,7 +416,7 @@ def test_every_row_of_the_ablations_is_a_recipe() -> None:
 
 
 def test_interval_against_the_table_of_student() -> None:
-    mean, half = ablations.interval(np.array([1.0, 2.0, 6.0]))
+    mean, half = interval(np.array([1.0, 2.0, 6.0]))
     assert mean == 3
     assert half == pytest.approx(4.3027 * np.sqrt(7 / 3), rel=1e-4)
 

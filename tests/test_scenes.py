@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageStat
 from scipy import stats
 
+from docs.experiments.intervals import interval
 from docs.experiments.scenes.comparison import TASKS, Comparison, Measured, Settings
 from docs.experiments.scenes.descent import descend
 from docs.experiments.scenes.drawing import (
@@ -38,7 +39,7 @@ from docs.experiments.scenes.judge import (
 )
 from docs.experiments.scenes.measure import SINGLE, judges, measure
 from docs.experiments.scenes.recipe import Autoencoder, Denoiser, Descent, Recipe
-from docs.experiments.scenes.report import interval, table
+from docs.experiments.scenes.report import table
 from docs.experiments.scenes.train import train
 from unisim_metrics.integrations.diffusers import best_of_n
 

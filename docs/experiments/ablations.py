@@ -29,6 +29,8 @@ from unisim_metrics.training.mini.two_towers import load, save
 from unisim_metrics.training.mini.views import Views
 from unisim_metrics.training.recipe import read_table
 
+from .intervals import interval
+
 ABLATIONS = Path(__file__).parent / "ablations.toml"
 BASE = "first stage alone"
 COLUMNS = {
@@ -130,14 +132,6 @@ def table(figures: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
             cells.append(cell)
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """Return the mean of `[S]` values and half of its 95 % interval by Student's t, NaN for a single value."""
-    from scipy import stats
-
-    spread = stats.sem(values) if len(values) > 1 else float("nan")
-    return float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1) * spread)
 
 
 def _columns(seeds: Sequence[Mapping[str, float]]) -> np.ndarray:

@@ -8,16 +8,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import stats
 
+from ..intervals import interval
 from .comparison import Measured, Task
 
 _TILE = 96
 _HEADER = 20
-
-
-def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Mean and half of its 95 % interval by Student's t."""
-    spread = float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1)) * spread
 
 
 def table(task: Task, rows: Mapping[str, Sequence[Measured]]) -> str:
