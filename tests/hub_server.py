@@ -427,6 +427,8 @@ def point_client(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
     }.items():
         monkeypatch.setattr(constants, name, value)
     monkeypatch.setattr(hf_api.api, "endpoint", hub.address)
+    # transformers keeps a client of its own, with the address of when it was first asked for.
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)
 
 
 @contextmanager
