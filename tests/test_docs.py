@@ -64,7 +64,8 @@ NOT_RUN = 32
 EXAMPLES = (
     "unisim_metrics.functional.unisim",
     "unisim_metrics.losses",
-    "unisim_metrics.metrics",
+    "unisim_metrics.metrics.ranking",
+    "unisim_metrics.metrics.score",
     "unisim_metrics.integrations.diffusers.rewards",
     "unisim_metrics.integrations.rewards",
 )

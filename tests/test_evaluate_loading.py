@@ -116,6 +116,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "benchmark",
         "integrations",
         "training",
+        "setup.py",
+        "MANIFEST.in",
     ):
         subprocess.run(["cp", "-r", str(ROOT / name), str(source / name)], check=True)
     build = "from setuptools.build_meta import build_wheel; build_wheel('..')"

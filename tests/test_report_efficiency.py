@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import os
 import time
@@ -119,11 +120,12 @@ def test_the_default_baseline_is_clip_vit_b_32() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 def test_memory_of_this_process_grows() -> None:
+    gc.collect()
     before = peak_memory(torch.device("cpu"))
     now = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    # Beyond the peak so far, by 64 MiB.
-    kept = torch.ones((before - now) // 4 + 2**24)
-    assert before < peak_memory(torch.device("cpu")) < before + 2**28
+    # Beyond the peak so far, by 256 MiB: other threads may give some back meanwhile.
+    kept = torch.ones((before - now) // 4 + 2**26)
+    assert before < peak_memory(torch.device("cpu")) < before + 2**29
     del kept
 
 
