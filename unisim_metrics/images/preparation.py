@@ -24,17 +24,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.images.decoding import load_image, open_images, pil_to_rgb
+from unisim_metrics.images.decoding import load_image, pil_to_rgb
 from unisim_metrics.images.inputs import (
-    ImageInput,
     Images,
     check_values,
     collect_images,
-    count_images,
-    is_image,
-    list_images,
 )
-from unisim_metrics.images.preprocessing import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, Preprocessing, Resample
+from unisim_metrics.images.preprocessing import Preprocessing
 from unisim_metrics.images.resizing import (
     flatten_alpha,
     normalise,
@@ -45,21 +41,7 @@ from unisim_metrics.images.resizing import (
 )
 from unisim_metrics.images.threads import MAX_THREADS, run_tasks
 
-__all__ = [
-    "OPENAI_CLIP_MEAN",
-    "OPENAI_CLIP_STD",
-    "ImageInput",
-    "Images",
-    "Preprocessing",
-    "Resample",
-    "count_images",
-    "is_image",
-    "list_images",
-    "load_image",
-    "open_images",
-    "prepare_image",
-    "preprocess",
-]
+__all__ = ["prepare_image", "preprocess"]
 
 _Task: TypeAlias = Callable[[], Tensor]
 

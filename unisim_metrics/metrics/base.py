@@ -27,6 +27,9 @@ from unisim_metrics.signature import signature
 from unisim_metrics.tasks import TASKS, Method, Task, check_method, check_task, resolve_task
 
 BUNDLED = "unisim-mini"
+# Scores are summed as multiples of 2⁻³⁰ (finer than float32 near 1) in 64-bit integers: sums are exact, so
+# that the mean does not depend on the order of batches or on how many processes share them.
+FIXED_POINT = 2**30
 # One sixteen-bit piece of the fingerprint each: small enough to differ under `torch.allclose`.
 _FINGERPRINT_PIECES = 4
 

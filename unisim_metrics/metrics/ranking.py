@@ -11,15 +11,11 @@ from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
 from unisim_metrics.columns import one_for_each
 from unisim_metrics.maths.ranking import check_choices, choose, meetings, rank, wins
-from unisim_metrics.metrics.base import BUNDLED, UniSimMetric
+from unisim_metrics.metrics.base import BUNDLED, FIXED_POINT, UniSimMetric
 from unisim_metrics.models.comparing import Embedder, check_groups, compare
 from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
-
-# Scores are summed as multiples of 2⁻³⁰ (finer than float32 near 1) in 64-bit integers: sums are exact, so
-# that the mean does not depend on the order of batches or on how many processes share them.
-_FIXED_POINT = 2**30
 
 
 class UniSimRanking(UniSimMetric):
@@ -139,7 +135,7 @@ class UniSimRanking(UniSimMetric):
         present = ~scores.isnan()
         ranks = rank(scores)
         best = (scores == scores.nan_to_num(nan=-torch.inf).amax(dim=-1, keepdim=True)) & present
-        shares = best * (_FIXED_POINT / best.sum(dim=-1, keepdim=True)).round().long()
+        shares = best * (FIXED_POINT / best.sum(dim=-1, keepdim=True)).round().long()
         self._mark(task)
         self._add("groups", present.long().sum(dim=0))
         self._add("first_places", shares.sum(dim=0))
@@ -157,7 +153,7 @@ class UniSimRanking(UniSimMetric):
         size = int((self.groups > 0).sum())
         groups = self.groups[:size]
         result = {
-            "win_rate": self.first_places[:size].to(self.dtype) / groups / _FIXED_POINT,
+            "win_rate": self.first_places[:size].to(self.dtype) / groups / FIXED_POINT,
             "mean_rank": self.half_ranks[:size].to(self.dtype) / groups / 2,
             "win_matrix": self.half_wins[:size, :size].to(self.dtype) / self.met[:size, :size] / 2,
         }

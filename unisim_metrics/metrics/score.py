@@ -10,15 +10,11 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
-from unisim_metrics.metrics.base import BUNDLED, UniSimMetric
+from unisim_metrics.metrics.base import BUNDLED, FIXED_POINT, UniSimMetric
 from unisim_metrics.models.comparing import Embedder, score_pairs
 from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
-
-# Scores are summed as multiples of 2⁻³⁰ (finer than float32 near 1) in 64-bit integers: sums are exact, so
-# that the mean does not depend on the order of batches or on how many processes share them.
-_FIXED_POINT = 2**30
 
 
 class UniSimScore(UniSimMetric):
@@ -115,7 +111,7 @@ class UniSimScore(UniSimMetric):
         if self.reduction == "none":
             self.scores.append(scores)
         else:
-            self.total = self.total + (scores * _FIXED_POINT).round().long().sum()
+            self.total = self.total + (scores * FIXED_POINT).round().long().sum()
             self.count = self.count + len(scores)
 
     def compute(self) -> Tensor:
@@ -123,7 +119,7 @@ class UniSimScore(UniSimMetric):
         if self.reduction == "none":
             empty = torch.empty(0, dtype=self.dtype, device=self.device)
             return dim_zero_cat(self.scores) if len(self.scores) else empty
-        return self.total.to(self.dtype) / self.count / _FIXED_POINT
+        return self.total.to(self.dtype) / self.count / FIXED_POINT
 
     def plot(
         self, val: Tensor | Sequence[Tensor] | None = None, ax: _AX_TYPE | None = None
