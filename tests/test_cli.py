@@ -17,9 +17,8 @@ from PIL import Image
 from unisim_metrics import UniSimRanking, UniSimScore, load_model
 from unisim_metrics.cli import app
 from unisim_metrics.cli.files import FileModel
-from unisim_metrics.cli.generators import match_generators, read_prompts
 from unisim_metrics.cli.image_files import find_images
-from unisim_metrics.cli.pairs import Pair, read_pairs
+from unisim_metrics.cli.pairs import Pair, match_generators, read_pairs, read_prompts
 from unisim_metrics.tasks import METHODS, TASKS
 from unisim_metrics.version import __version__
 

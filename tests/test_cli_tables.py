@@ -15,8 +15,7 @@ from command_line import documented_rows, unisim, write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unisim_metrics.cli.generators import Prompt, match_generators, read_prompts
-from unisim_metrics.cli.pairs import Pair, read_pairs
+from unisim_metrics.cli.pairs import Pair, Prompt, match_generators, read_pairs, read_prompts
 from unisim_metrics.cli.tables import read_rows
 
 

@@ -9,12 +9,9 @@ from typer.core import TyperGroup
 
 from unisim_metrics.cli import (
     bench,
-    browser,
-    convert,
     demo,
     evaluate_module,
     models,
-    publish,
     rank,
     score,
     train,
@@ -90,11 +87,11 @@ def _program(
 app.command("score")(score.score)
 app.command("rank")(rank.rank)
 app.command("models")(models.models)
-app.command("convert")(convert.convert)
+app.command("convert")(models.convert)
 app.command("demo")(demo.demo)
-app.command("app")(browser.app)
+app.command("app")(evaluate_module.app)
 app.command("train")(train.train)
-app.command("publish")(publish.publish)
+app.command("publish")(train.publish)
 app.command("install-evaluate")(evaluate_module.install_evaluate)
 app.command("publish-evaluate")(evaluate_module.publish_evaluate)
 app.add_typer(bench.app, name="bench")

@@ -1,13 +1,49 @@
-"""`unisim install-evaluate` and `unisim publish-evaluate`: the `evaluate` module, here and on the Hub."""
+"""`unisim app`, `install-evaluate`, `publish-evaluate`: the `evaluate` module in the browser, here and on the Hub."""
 
 from __future__ import annotations
 
+import os
+import runpy
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from unisim_metrics.cli import options as opt
 from unisim_metrics.cli.output import Result, print_table
 from unisim_metrics.cli.terminal import print_note
+
+
+def app(
+    model: opt.ModelOption = opt.DEFAULT_MODEL,
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="The port; the first free one from 7860 on if left out."),
+    ] = None,
+) -> None:
+    r"""Start the app that ranks pictures in the browser, on this machine alone.
+
+    It needs unisim-metrics\[app]. Its address is printed; Ctrl-C ends it.
+
+    [bold]unisim app --model unisim-vit-b-32[/]
+    """
+    from unisim_metrics import evaluate_path
+
+    if find_spec("gradio") is None or find_spec("evaluate") is None:
+        raise ModuleNotFoundError(
+            "`unisim app` needs gradio and evaluate: pip install 'unisim-metrics[app]'."
+        )
+    os.environ["UNISIM_MODEL"] = model
+    os.environ["GRADIO_SERVER_NAME"] = host
+    if port is not None:
+        os.environ["GRADIO_SERVER_PORT"] = str(port)
+    # Whoever starts the app did not ask it to report that.
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    runpy.run_path(str(Path(evaluate_path()) / "app.py"), run_name="__main__")
 
 
 def install_evaluate(
@@ -45,7 +81,7 @@ def publish_evaluate(
 
     All files go in one commit. It needs a token with the right to write there (`hf auth login`).
     """
-    from unisim_metrics.integrations.evaluate.publication import Publication
+    from unisim_metrics.integrations.evaluate.installation import Publication
 
     publication = Publication.of(organisation)
     if not dry_run:

@@ -1,11 +1,15 @@
-"""`unisim models`: the models that have a name."""
+"""`unisim models` and `unisim convert`: the models that have a name, and a checkpoint as a directory to load."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from unisim_metrics.cli import options as opt
 from unisim_metrics.cli.output import Output, Result
+from unisim_metrics.cli.terminal import print_note
 
 
 def models(
@@ -33,3 +37,36 @@ def models(
         for entry in REGISTRY.values()
     ]
     destination.write(Result(rows, title="Models"))
+
+
+def convert(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="An authors' .pt file, their LLaVA checkpoint (a directory, zip or tar), an adapter's or a"
+            " full model's directory."
+        ),
+    ],
+    directory: Annotated[Path, typer.Argument(help="The new directory to write.")],
+    base: Annotated[
+        str | None,
+        typer.Option(help="The CLIP model it was trained from: a directory or Hub id. Found if left out."),
+    ] = None,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Write full weights, not a PEFT adapter on the base.")
+    ] = False,
+    base_name: Annotated[
+        str | None,
+        typer.Option(help="What the adapter calls its base: name the Hub id before you share it."),
+    ] = None,
+) -> None:
+    """Convert a checkpoint to a PEFT adapter directory, or with --merged to a full model directory.
+
+    A LLaVA checkpoint becomes a full model in transformers' layout.
+
+    [bold]unisim convert epoch_1.pt adapter/[/]  ·  [bold]unisim convert epoch_1.pt model/ --merged[/]
+    """
+    from unisim_metrics.models import convert as convert_checkpoint
+
+    written = convert_checkpoint(checkpoint, directory, base=base, merged=merged, base_name=base_name)
+    print_note(f"Wrote {written}")

@@ -101,3 +101,16 @@ FigureOption = Annotated[
 ]
 DEFAULT_MODEL = "unisim-mini"
 DEFAULT_BATCH_SIZE = 32
+
+# Of the benchmark.
+ProtocolOption = Annotated[
+    str,
+    typer.Option(
+        help="paper, or authors for the samples and images of the authors' code where it differs from the paper."
+    ),
+]
+RootOption = Annotated[Path, typer.Option("--root", help="The data root.", file_okay=False)]
+SplitOption = Annotated[
+    str,
+    typer.Option(help="test, or train for the sets that UniSim trains on.", autocompletion=completion.splits),
+]

@@ -10,10 +10,9 @@ import typer
 
 from unisim_metrics.cli import figure
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.generators import match_generators, read_prompts
 from unisim_metrics.cli.image_files import find_images
 from unisim_metrics.cli.output import Output, Result
-from unisim_metrics.cli.pairs import Pair
+from unisim_metrics.cli.pairs import Pair, match_generators, read_prompts
 from unisim_metrics.cli.score import describe, score_pairs
 from unisim_metrics.cli.scoring import Scoring, check_text
 

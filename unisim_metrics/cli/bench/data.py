@@ -9,7 +9,7 @@ import typer
 
 from unisim_metrics.cli import completion
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.bench.options import RootOption, SplitOption
+from unisim_metrics.cli.options import RootOption, SplitOption
 from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.terminal import print_note
 

@@ -13,7 +13,7 @@ import typer
 
 from unisim_metrics.cli import completion
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.bench.options import ProtocolOption, RootOption, SplitOption
+from unisim_metrics.cli.options import ProtocolOption, RootOption, SplitOption
 from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.terminal import print_error, print_note, print_warning
 

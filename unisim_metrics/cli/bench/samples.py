@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from unisim_metrics.cli import completion
-from unisim_metrics.cli.bench.options import ProtocolOption, RootOption, SplitOption
+from unisim_metrics.cli.options import ProtocolOption, RootOption, SplitOption
 from unisim_metrics.cli.output import check_folder
 from unisim_metrics.cli.terminal import print_note
 
