@@ -61,7 +61,7 @@ def mark_as_demo(root: Path, names: Iterable[str]) -> None:
 
 def is_published(dataset: str) -> bool:
     """Whether an id is that of a set of the paper, Figure 4's included."""
-    from .datasets.nafc import NAFC_SETS
+    from .datasets.hpdv2 import NAFC_SETS
 
     return any(dataset in task.datasets for task in TASKS) or dataset in {each.id for each in NAFC_SETS}
 

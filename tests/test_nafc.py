@@ -11,8 +11,7 @@ import pytest
 from benchmark_data import write_hpdv2
 
 from unisim_metrics.benchmark import hash_samples, list_datasets, load_dataset, register
-from unisim_metrics.benchmark.datasets.hpdv2 import HPDv2
-from unisim_metrics.benchmark.datasets.nafc import NAFC_SETS, HPDv2Nafc
+from unisim_metrics.benchmark.datasets.hpdv2 import NAFC_SETS, HPDv2, HPDv2Nafc
 
 
 @pytest.fixture(scope="module")

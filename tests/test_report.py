@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from unisim_metrics.benchmark.paper import PAPER_MODELS, PAPER_TABLES
 from unisim_metrics.benchmark.report import Cell, Row, Table, build_tables, read_measurements, write_report
-from unisim_metrics.benchmark.report.curves import icl_curves, nafc_curves
+from unisim_metrics.benchmark.report.figures import icl_curves, nafc_curves
 from unisim_metrics.benchmark.report.tables import mark_places
 from unisim_metrics.benchmark.statistics.intervals import Estimate
 from unisim_metrics.benchmark.tasks import TASKS

@@ -13,7 +13,7 @@ from report_results import OTHERS, SETS, make_result, write_model
 from unisim_metrics.benchmark import write_report
 from unisim_metrics.benchmark.paper import PAPER_TABLES
 from unisim_metrics.benchmark.report import build_tables, read_measurements
-from unisim_metrics.benchmark.report.curves import icl_curves, nafc_curves
+from unisim_metrics.benchmark.report.figures import icl_curves, nafc_curves
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -23,12 +23,11 @@ from unisim_metrics.benchmark.costs.efficiency import (
     load,
     measure_efficiency,
     measure_throughput,
+    medians,
     read_efficiency,
     workload,
     write_efficiency,
 )
-from unisim_metrics.benchmark.costs.environment import peak_memory
-from unisim_metrics.benchmark.costs.timing import medians
 from unisim_metrics.benchmark.report import write_report
 from unisim_metrics.benchmark.results.files import Environment
 from unisim_metrics.cli import app
@@ -125,7 +124,9 @@ def test_memory_of_a_process_grows_by_what_it_fills() -> None:
         "before = peak_memory(torch.device('cpu')); kept = torch.ones(2**27)\n"
         "print(peak_memory(torch.device('cpu')) - before)"
     )
-    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
     assert 2**29 - 2**27 < int(printed) < 2**29 + 2**27
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unisim_metrics.benchmark.datasets import list_datasets
 from unisim_metrics.benchmark.paper import PAPER_MODELS, PAPER_TABLES, find_model
-from unisim_metrics.benchmark.paper.models import read_csv
+from unisim_metrics.benchmark.paper.tables import read_csv
 from unisim_metrics.models import list_models
 
 SHAPES = {2: (23, 21), 3: (22, 4), 6: (25, 21), 8: (24, 13)}

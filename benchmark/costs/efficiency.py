@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +28,7 @@ __all__ = [
     "ModelEfficiency",
     "count_parameters",
     "measure_efficiency",
+    "medians",
     "read_efficiency",
     "write_efficiency",
 ]
@@ -155,8 +159,6 @@ def measure_throughput(
         batch_size: Images or texts that are embedded together.
         rounds: How often each model is timed, in turn; medians count.
     """
-    from .timing import medians
-
     work = {name: workload(model, batch_size) for name, model in models.items()}
     throughput: dict[str, dict[str, float]] = {name: {} for name in models}
     for kind in work[baseline]:
@@ -265,3 +267,24 @@ def _measure_memory(name: str, batch_size: int, device: torch.device) -> int:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise OSError(f"Model {name!r} could not be measured in a process of its own: {lines[-1]}")
     return int(json.loads(done.stdout.strip().splitlines()[-1])["peak_memory_bytes"])
+
+
+def medians(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each candidate.
+
+    All run in turn, after one warm-up, in every round in another random order: what a candidate leaves behind, warm
+    caches or threads that still wait for work, falls to each of the others alike.
+
+    Args:
+        candidates: What is timed. A candidate must wait for what it started on an accelerator.
+        rounds: How often each runs.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    order = random.Random(0)
+    for index in range(rounds + 1):
+        for name in order.sample(list(candidates), len(candidates)):
+            start = time.perf_counter()
+            candidates[name]()
+            if index > 0:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}

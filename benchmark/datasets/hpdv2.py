@@ -1,4 +1,4 @@
-"""HPDv2: which generated image people prefer for a prompt."""
+"""HPDv2: which generated image people prefer for a prompt, out of two or more (paper, Figure 4)."""
 
 from __future__ import annotations
 
@@ -100,3 +100,35 @@ def _ranks(record: Entry, count: int) -> Sequence[float]:
     if not {0, 1}.issuperset(preferred):
         record.fail("human_preference", "a list of 0 and 1")
     return [-preference for preference in preferred]
+
+
+class HPDv2Nafc(HPDv2):
+    """Which of several images of one prompt people like best.
+
+    Attributes:
+        alternatives: How many images a sample has. With two the samples are those of HPDv2.
+    """
+
+    alternatives: int
+    train_size = None
+    files = splits(test=HPDv2.files["test"])
+    images = splits(test=HPDv2.images["test"])
+    hub = splits(test=HPDv2.hub["test"])
+
+    def samples(self, split: Split = "test", n: int | None = None, seed: int = 0) -> list[Sample]:
+        """Return samples, those of `HPDv2.nafc`."""
+        self._check_split(split)
+        return self.nafc(self.alternatives, n, seed)
+
+    def pool(self, split: Split) -> Sequence[Candidate]:
+        """Return all groups of so many images of each record, where one is ranked best."""
+        return self._choices(split, self.alternatives)
+
+
+def _nafc(alternatives: int) -> type[HPDv2Nafc]:
+    members = {"id": f"hpdv2-nafc-{alternatives}", "alternatives": alternatives, "__module__": __name__}
+    return type(f"HPDv2Nafc{alternatives}", (HPDv2Nafc,), members)
+
+
+NAFC_SETS = tuple(_nafc(alternatives) for alternatives in range(2, 9))
+"""HPDv2 with two images of a prompt to choose from, as it is, up to eight."""

@@ -12,11 +12,10 @@ from .bapps import Bapps
 from .base import Dataset, Kind, Protocol
 from .cd_coco import CdCoco
 from .editing import HQEditCaptions, HQEditImages, MagicBrush
-from .hpdv2 import HPDv2
+from .hpdv2 import NAFC_SETS, HPDv2
 from .imagereward import ImageReward
 from .kadid import Kadid10k
 from .koniq import Koniq10k, KoniqBrightness, KoniqColorfulness, KoniqContrast, KoniqSharpness
-from .nafc import NAFC_SETS
 from .nights import Nights
 from .odd_one_out import Cifar100Ooo, ImageNetOoo
 from .pieapp import PieApp2Afc, PieAppIqa

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .models import PAPER_MODELS, PaperModel, find_model
-from .tables import PAPER_TABLES, Column, PaperTable
+from .tables import PAPER_MODELS, PAPER_TABLES, Column, PaperModel, PaperTable, find_model
 
 __all__ = ["PAPER_MODELS", "PAPER_TABLES", "Column", "PaperModel", "PaperTable", "find_model"]

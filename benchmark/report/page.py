@@ -18,8 +18,7 @@ from .apart import NOTE, ApartRow
 from .apart import describe as describe_apart
 from .charts import plot, radar, scatter
 from .costs import HEADS, KINDS, describe, note
-from .curves import icl_curves, nafc_curves
-from .maps import task_maps
+from .figures import icl_curves, nafc_curves, task_maps
 from .measurements import SETS, Measurement
 from .tables import GROUPS, Cell, Row, Table, groups_of
 

@@ -20,8 +20,7 @@ from typing_extensions import Self
 
 from ..provenance import Provenance
 from ..tasks import TASKS
-from .packing import Choices, Values
-from .records import Amount, Count, Hash, Line, Record, Share, read_record, write_record
+from .records import Amount, Choices, Count, Hash, Line, Record, Share, Values, read_record, write_record
 
 __all__ = [
     "NO_ALTERNATIVE",

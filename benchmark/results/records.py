@@ -1,24 +1,52 @@
 """Records: what files of results hold, one JSON object each, read with care.
 
 Unknown fields are passed over, so that a file which a later version wrote can be read, as long as what is known here is
-in it. What is known is checked: a file may come from anybody.
+in it. What is known is checked: a file may come from anybody. Lists of numbers stand compressed, as text, and are
+unpacked with a bound on what comes out.
 """
 
 from __future__ import annotations
 
+import base64
 import unicodedata
+import zlib
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationError,
+)
 
 from unisim_metrics.text_files import write_text
 
-__all__ = ["Amount", "Count", "Hash", "Line", "Record", "Share", "read_record", "write_record"]
+__all__ = [
+    "Amount",
+    "Choices",
+    "Count",
+    "Hash",
+    "Line",
+    "Record",
+    "Share",
+    "Values",
+    "read_record",
+    "write_record",
+]
 
 # A name or a signature is a line; a file of results is small.
 _LONGEST = 4096
 _MOST_BYTES = 1 << 28
+
+# Far more than any set needs; without a bound a file of a megabyte may grow to a gigabyte.
+_MOST_UNPACKED = 1 << 26
 
 
 def _check_line(text: str) -> str:
@@ -76,3 +104,43 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
     # Bytes that are no text.
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no {kind.__name__}: whole file: {error}") from error
+
+
+def _pack(array: NDArray[Any]) -> str:
+    raw = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    return f"{array.dtype.name}:{base64.b85encode(zlib.compress(raw, 9)).decode()}"
+
+
+def _unpack(value: Any, dtype: str) -> NDArray[Any]:
+    if isinstance(value, np.ndarray):
+        return value
+    if not isinstance(value, str) or not value.startswith(f"{dtype}:"):
+        raise ValueError(f"a packed array of {dtype} was expected, got {value!r:.20}")
+    try:
+        compressed = base64.b85decode(value.partition(":")[2])
+        opened = zlib.decompressobj()
+        raw = opened.decompress(compressed, _MOST_UNPACKED)
+    except (ValueError, zlib.error) as error:
+        raise ValueError(f"a packed array was expected, got {value[:20]!r}") from error
+    if opened.unconsumed_tail:
+        raise ValueError(f"a packed array of at most {_MOST_UNPACKED} bytes was expected, got a larger one")
+    if not opened.eof or opened.unused_data:
+        raise ValueError(f"a packed array was expected, got {value[:20]!r}")
+    return np.frombuffer(raw, dtype=np.dtype(dtype).newbyteorder("<")).astype(dtype)
+
+
+def _choices(value: Any) -> NDArray[Any]:
+    return _unpack(value, "uint8")
+
+
+def _values(value: Any) -> NDArray[Any]:
+    values = _unpack(value, "float64")
+    if np.any((values < 0) | (values > 1)):
+        raise ValueError("numbers from 0 to 1 were expected, or NaN")
+    return values
+
+
+Choices = Annotated[NDArray[np.uint8], BeforeValidator(_choices), PlainSerializer(_pack, return_type=str)]
+"""Small numbers, one a sample."""
+Values = Annotated[NDArray[np.float64], BeforeValidator(_values), PlainSerializer(_pack, return_type=str)]
+"""Shares, one a sample; NaN for nothing."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.hpdv2 import HPDv2
-from ..datasets.nafc import NAFC_SETS
+from ..datasets.hpdv2 import NAFC_SETS, HPDv2
 from ..statistics.bootstrap import RESAMPLES, average, percentiles, resample_together
 from ..statistics.intervals import Estimate
 from ..tasks import TASKS, BenchmarkTask, Group, task_of

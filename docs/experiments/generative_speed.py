@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from unisim_metrics.benchmark.costs.timing import medians
+from unisim_metrics.benchmark.costs.efficiency import medians
 from unisim_metrics.models.generative.illustrated import SharedImages
 from unisim_metrics.models.generative.instructions import LETTERS, ask
 from unisim_metrics.models.generative.model import NEW_TOKENS, GenerativeModel

@@ -34,7 +34,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcesso
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from unisim_metrics import UniSimScore, load_model
-from unisim_metrics.benchmark.costs.timing import medians
+from unisim_metrics.benchmark.costs.efficiency import medians
 from unisim_metrics.images import Preprocessing, preprocess
 from unisim_metrics.models.encoders.clip import CLIPEncoder
 
