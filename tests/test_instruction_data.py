@@ -15,9 +15,9 @@ from tiny_training import pools_of
 from unisim_metrics.benchmark.samples import Sample, Stream
 from unisim_metrics.models.generative.instructions import ask
 from unisim_metrics.tasks import Task
+from unisim_metrics.training.generative.dataset import Mixture
 from unisim_metrics.training.generative.instructions import Instructions, Wording, put_into_words
 from unisim_metrics.training.generative.llava_json import Record, Turn, read_records, write_records
-from unisim_metrics.training.generative.mixture import Mixture
 from unisim_metrics.training.generative.templates import FREE_FORM, OPTIONS, TEMPLATES
 from unisim_metrics.training.stream import TripletStream
 

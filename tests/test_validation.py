@@ -27,7 +27,7 @@ from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.tasks import Task
 from unisim_metrics.training.clip.run import plan
 from unisim_metrics.training.errors import TrainingError
-from unisim_metrics.training.holdout import hold_out
+from unisim_metrics.training.pools import hold_out
 from unisim_metrics.training.recipe import DataSettings, Recipe, ValidationSettings
 from unisim_metrics.training.stream import Pool
 

@@ -16,11 +16,10 @@ from unisim_metrics.models.checkpoints.directories import PROCESSOR_FILES, Base,
 from unisim_metrics.models.lora import write_base_hash
 
 from ..checkpoints import whole_folder
-from ..environment import describe_environment, write_record
+from ..environment import check_environment, check_recipe, describe_environment, write_record
 from ..errors import TrainingError
 from ..pools import Triplets, read_triplets
 from ..recipe import Recipe
-from ..run_folder import check_environment, check_recipe
 from ..stream import TripletStream
 from .batches import TextTable
 from .tower import adapt, embed_texts

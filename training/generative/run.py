@@ -19,18 +19,16 @@ from unisim_metrics.models.checkpoints.vision_language import read_generative, r
 from unisim_metrics.models.generative.model import GenerativeModel
 from unisim_metrics.models.sources.hub import fetch_snapshot
 
+from ..checkpoints import TRAINER_STATE, last_checkpoint
 from ..clip.validation import Validator
-from ..environment import describe_environment, write_record
+from ..environment import check_environment, check_recipe, describe_environment, write_record
 from ..errors import TrainingError
 from ..pools import Triplets, read_triplets
-from ..run_folder import check_environment, check_recipe
 from ..stream import TripletStream
-from .dataset import Conversations
+from .dataset import Conversations, Mixture
 from .instructions import Instructions
 from .llava_json import Record, read_records
-from .mixture import Mixture
 from .recipe import LoraSettings, Recipe
-from .saved import TRAINER_STATE, last_checkpoint
 from .templates import templates_hash
 from .tokens import Tokens
 from .trainer import GenerativeTrainer, StopAfter

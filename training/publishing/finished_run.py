@@ -13,11 +13,10 @@ from safetensors.torch import load_file
 
 from unisim_metrics.models.checkpoints.directories import is_adapter, read_json
 
-from ..checkpoints import list_checkpoints, load_checkpoint
+from ..checkpoints import list_checkpoints, load_checkpoint, steps_of_weights
 from ..errors import TrainingError
 from ..generative.recipe import Recipe as GenerativeRecipe
 from ..generative.recipe import is_generative
-from ..generative.saved import steps_of_weights
 from ..recipe import Recipe, build
 
 
