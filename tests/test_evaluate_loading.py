@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 import unisim_metrics
 from unisim_metrics.cli import app
-from unisim_metrics.integrations.evaluate.publication import FILES, Publication
+from unisim_metrics.integrations.evaluate.installation import FILES, Publication
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path(unisim_metrics.evaluate_path())

@@ -22,8 +22,8 @@ from unisim_metrics.integrations.diffusers import (
     UniSimReward,
     UniSimScoreCallback,
 )
+from unisim_metrics.integrations.diffusers.gradients import Replay
 from unisim_metrics.integrations.diffusers.previews import StepRecorder
-from unisim_metrics.integrations.diffusers.replay import Replay
 from unisim_metrics.models import EncoderModel
 
 ALWAYS = {"window": (0.0, 1.0)}

@@ -11,8 +11,8 @@ from diffusion import BETAS, VARIANTS, Tiny, scheduler
 from torch import Tensor
 
 from docs.experiments.tiny_pipelines import tiny_flux, tiny_preview_vae, tiny_sd, tiny_sdxl
+from unisim_metrics.integrations.diffusers.callback import check_pipeline
 from unisim_metrics.integrations.diffusers.latents import LatentDecoder
-from unisim_metrics.integrations.diffusers.pipelines import check_pipeline
 from unisim_metrics.integrations.diffusers.previews import StepRecorder
 
 # Whether a scheduler's sample is mixed as √ᾱ·x0 + √(1−ᾱ)·ε (else as x0 + σ·ε), and whether its own step tells x0.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from contextlib import ExitStack
 from typing import Any, cast
@@ -12,8 +13,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 from .latents import LatentDecoder
-from .pipelines import check_pipeline
-from .previews import Step, StepRecorder, wrapped
+from .previews import Step, StepRecorder, denoiser, wrapped
+from .sampling import check_makes_images
+from .schedulers import check_scheduler
 
 
 class UniSimCallback(PipelineCallback):  # type: ignore[misc]
@@ -125,3 +127,35 @@ def _missing_latents(inputs: list[str]) -> ValueError:
         "Argument `callback_on_step_end_tensor_inputs` must contain 'latents' for a UniSim callback,"
         f" but got {inputs}: leave it out, or pass `callback_on_step_end_tensor_inputs=['latents']`."
     )
+
+
+def check_pipeline(pipe: Any) -> None:
+    """Check that a pipeline makes images step by step from latents, and calls back after each.
+
+    Raises:
+        TypeError: If it is no pipeline of diffusers.
+        ValueError: If it makes videos, takes no callback, or has a scheduler that tells no predicted image.
+    """
+    check_makes_images(pipe)
+    name = type(pipe).__name__
+    if "callback_on_step_end" not in inspect.signature(type(pipe).__call__).parameters:
+        raise ValueError(
+            f"Argument `pipe` must be a pipeline that takes `callback_on_step_end`, but {name} does not:"
+            " score its finished images with `unisim_metrics.functional.unisim_score`."
+        )
+    inputs = getattr(pipe, "_callback_tensor_inputs", [])
+    if "latents" not in inputs:
+        raise ValueError(
+            f"Argument `pipe` must be a pipeline that passes `latents` to its callback, but {name} passes"
+            f" {inputs}: score its finished images with `unisim_metrics.functional.unisim_score`."
+        )
+    check_scheduler(pipe.scheduler)
+
+
+def pastes_back(pipe: DiffusionPipeline) -> bool:
+    """Whether the pipeline overwrites a part of the latents after every step: inpainting by a model not made for it."""
+    if "Inpaint" not in type(pipe).__name__:
+        return False
+    channels = getattr(denoiser(pipe), "config", {}).get("in_channels")
+    latent_channels = pipe.vae.config.latent_channels
+    return channels in (latent_channels, 4 * latent_channels)  # four times where latents are packed

@@ -11,11 +11,9 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from .augmentation import Augmentation
-from .callback import UniSimCallback
-from .gradients import gradients, rms, unit, usable
-from .pipelines import pastes_back
+from .callback import UniSimCallback, pastes_back
+from .gradients import Replay, gradients, rms, unit, usable
 from .previews import Step, denoiser
-from .replay import Replay
 from .rewards import UniSimReward
 from .schedulers import between_stages, keep_edit
 

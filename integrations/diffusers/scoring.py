@@ -17,8 +17,7 @@ from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
-from .callback import UniSimCallback
-from .pipelines import pastes_back
+from .callback import UniSimCallback, pastes_back
 from .previews import Step
 from .targets import Target, embed_pictures, load_encoder
 
