@@ -62,7 +62,7 @@ RUN = (
 # Blocks and commands of these pages that are not run. A new one needs a reason in its page, and this number changed.
 NOT_RUN = 32
 EXAMPLES = (
-    "unisim_metrics.functional.unisim",
+    "unisim_metrics.functional",
     "unisim_metrics.losses",
     "unisim_metrics.metrics.ranking",
     "unisim_metrics.metrics.score",

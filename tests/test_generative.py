@@ -18,7 +18,7 @@ from torch import Tensor
 from unisim_metrics import UniSimLoss, UniSimScore
 from unisim_metrics.functional import choose, unisim_score
 from unisim_metrics.models import GenerativeModel, PerceptualModel
-from unisim_metrics.models.generative.answers import parse_letter
+from unisim_metrics.models.generative.instructions import parse_letter
 from unisim_metrics.prompts import Prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Task

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from unisim_metrics.models.generative.answers import parse_letter
 from unisim_metrics.models.generative.instructions import (
     IMAGE,
     LETTERS,
@@ -12,6 +11,7 @@ from unisim_metrics.models.generative.instructions import (
     Question,
     ask,
     instructions_hash,
+    parse_letter,
 )
 from unisim_metrics.tasks import TASKS, Task, modalities
 

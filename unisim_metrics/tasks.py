@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from unisim_metrics.images import is_image
-from unisim_metrics.images.arrays import is_pixel_array
+from unisim_metrics.images.inputs import is_pixel_array
 from unisim_metrics.task_names import (
     ATTRIBUTES,
     METHODS,

@@ -1,4 +1,4 @@
-"""The questions that a generative model is asked (paper, Table 7), for any number of alternatives.
+"""The questions that a generative model is asked (paper, Table 7), for any number of alternatives, and its answers.
 
 The wording is the paper's, its spelling and spaces kept; only numbers grow with the alternatives: "Here are three
 images" becomes "Here are five images", and after "(B) Image 3" comes "(C) Image 4".
@@ -7,13 +7,14 @@ images" becomes "Here are five images", and after "(B) Image 3" comes "(C) Image
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from unisim_metrics.tasks import TASKS, Modality, Task, modalities
 
-__all__ = ["IMAGE", "LETTERS", "ImagePart", "Part", "Question", "ask", "instructions_hash"]
+__all__ = ["IMAGE", "LETTERS", "ImagePart", "Part", "Question", "ask", "instructions_hash", "parse_letter"]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 IMAGE = "<image>"
@@ -25,6 +26,12 @@ _ADJECTIVES: dict[Task, str] = {
     "contrast": "contrasted",
     "sharpness": "sharp",
 }
+
+_LETTER = re.compile(
+    r"(?:(?:The )?[Aa]nswer(?: is)?:? ?)?(?:[Oo]ption )?"
+    r"(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?=$|[).:]))[).:]{0,2}"
+    r"(?: ?[Ii]mage \d+)?[.]?"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,3 +194,25 @@ def _options(kind: str, count: int, separator: str, start: int = 1) -> str:
 
 def _number(count: int) -> str:
     return _NUMBERS[count - 2] if count <= len(_NUMBERS) + 1 else str(count)
+
+
+def parse_letter(text: str, count: int) -> int | None:
+    """Return the choice that a text states, if it states one and nothing else.
+
+    A choice is a capital letter by itself: `A`, `(A)`, `A.`, `A)`, `Option A`, `Answer: A`. The option's own words may
+    follow, as the question has them: `(A) Image 2`, `A. Image 2`. White space around it and Markdown's stars do not
+    count. A sentence does not count either, whatever letters it holds: "Image 2 is sharper than image 1" is no choice
+    of (A).
+
+    Args:
+        text: What the model wrote.
+        count: How many alternatives it could choose from.
+
+    Returns:
+        The index of the alternative, or None if the text is no such letter, or the letter of none.
+    """
+    match = _LETTER.fullmatch(text.replace("*", "").strip())
+    if match is None:
+        return None
+    place = LETTERS.index(next(group for group in match.groups() if group))
+    return place if place < count else None

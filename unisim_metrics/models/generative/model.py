@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
-from unisim_metrics.models.generative.answers import parse_letter
 from unisim_metrics.models.generative.chat import Chat, Prompt
 from unisim_metrics.models.generative.illustrated import Inputs, SharedImages, WholePrompts, encodes_apart
-from unisim_metrics.models.generative.instructions import ask, instructions_hash
+from unisim_metrics.models.generative.instructions import ask, instructions_hash, parse_letter
 from unisim_metrics.models.generative.pictures import preparation
 from unisim_metrics.models.generative.samples import Demonstration, list_items, solve
 from unisim_metrics.models.hashing import hash_weights, weights_state

@@ -1,4 +1,4 @@
-"""The metrics as functions: `unisim_score`, `unisim_rank`."""
+"""The metrics as pure functions, `unisim_score` and `unisim_rank`, and all tensor maths of the library."""
 
 from __future__ import annotations
 
@@ -7,10 +7,28 @@ from typing import Any, Literal
 from torch import Tensor
 
 from unisim_metrics.columns import as_lists, one_for_each
-from unisim_metrics.models.comparing import check_groups, score_pairs
+from unisim_metrics.maths.embeddings import clip_iqa_probability, cosine_similarity, odd_one_out
+from unisim_metrics.maths.ranking import choose, hinge_loss, meetings, rank, revisited_average_precision, wins
+from unisim_metrics.models.comparing import check_groups, compare, score_pairs
 from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task, check_task
+
+__all__ = [
+    "choose",
+    "clip_iqa_probability",
+    "compare",
+    "cosine_similarity",
+    "hinge_loss",
+    "meetings",
+    "odd_one_out",
+    "rank",
+    "revisited_average_precision",
+    "score_pairs",
+    "unisim_rank",
+    "unisim_score",
+    "wins",
+]
 
 
 def unisim_score(
