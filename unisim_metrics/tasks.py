@@ -1,24 +1,12 @@
-"""The perceptual tasks, and which of them a pair of inputs means (paper, Section 3.1)."""
+"""The perceptual tasks, the ways in which they are scored, and which task a pair of inputs means (paper, Section 3.1).
+
+Their names need no torch: a command that completes them, or a reader of annotations, answers at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
-
-import torch
-
-from unisim_metrics.images import is_image
-from unisim_metrics.images.inputs import is_pixel_array
-from unisim_metrics.task_names import (
-    ATTRIBUTES,
-    METHODS,
-    TASKS,
-    Attribute,
-    Method,
-    Task,
-    check_method,
-    check_task,
-)
+from typing import Any, Literal, get_args
 
 __all__ = [
     "ATTRIBUTES",
@@ -34,7 +22,33 @@ __all__ = [
     "resolve_task",
 ]
 
+Task = Literal[
+    "image-image",
+    "image-text",
+    "caption",
+    "quality",
+    "brightness",
+    "colorfulness",
+    "contrast",
+    "sharpness",
+    "odd-one-out",
+]
+Attribute = Literal["quality", "brightness", "colorfulness", "contrast", "sharpness"]
+Method = Literal["naive", "clip-iqa"]
 Modality = Literal["image", "text"]
+
+TASKS: tuple[Task, ...] = get_args(Task)
+ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
+METHODS: tuple[Method, ...] = get_args(Method)
+
+# What the benchmark calls the tasks that it has one of; every face takes both names.
+BENCHMARK_NAMES: dict[str, Task] = {
+    "img-2afc": "image-image",
+    "it-2afc": "image-text",
+    "text-2afc": "caption",
+    "iqa": "quality",
+    "ooo": "odd-one-out",
+}
 
 # The modalities of (predictions or alternatives, target or reference); None where there is no reference.
 _MODALITIES: dict[Task, tuple[Modality, Modality | None]] = {
@@ -44,6 +58,27 @@ _MODALITIES: dict[Task, tuple[Modality, Modality | None]] = {
     "odd-one-out": ("image", None),
     **{attribute: ("image", None) for attribute in ATTRIBUTES},
 }
+
+
+def check_task(task: str | None) -> Task | None:
+    """Return `task`, or what the benchmark's name of it means, if it is one (or None).
+
+    Raises:
+        ValueError: If it is none. The message lists them.
+    """
+    if task is None:
+        return None
+    known = BENCHMARK_NAMES.get(task, task)
+    if known not in TASKS:
+        raise ValueError(f"Argument `task` must be one of {TASKS} or None, but got {task!r}.")
+    return known
+
+
+def check_method(method: str) -> Method:
+    """Return `method` if it is one, else raise a `ValueError` that lists them."""
+    if method not in METHODS:
+        raise ValueError(f"Argument `method` must be one of {METHODS}, but got {method!r}.")
+    return method
 
 
 def modalities(task: Task) -> tuple[Modality, Modality | None]:
@@ -97,6 +132,8 @@ def resolve_task(
 
 def _modality(value: Any, name: str) -> Modality:
     """Tell images from texts by the leaves, which must agree."""
+    import torch
+
     leaves = [value]
     while any(_is_list(leaf) for leaf in leaves):
         leaves = [leaf for item in leaves for leaf in (item if _is_list(item) else [item])]
@@ -115,7 +152,11 @@ def _is_list(value: Any) -> bool:
 def _leaf_modality(leaf: Any, name: str) -> Modality:
     if isinstance(leaf, str):
         return "text"
-    if isinstance(leaf, torch.Tensor) or is_pixel_array(leaf) or is_image(leaf):
+    from torch import Tensor
+
+    from unisim_metrics.images.inputs import is_image, is_pixel_array
+
+    if isinstance(leaf, Tensor) or is_pixel_array(leaf) or is_image(leaf):
         return "image"
     raise TypeError(
         f"Argument `{name}` must hold images (PIL image, tensor, array, pathlib.Path) or texts (str),"

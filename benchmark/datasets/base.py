@@ -10,14 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from unisim_metrics.tasks import Task
+
 from ..errors import TooFewSamplesError
 from ..samples import Candidate, Sample, Stream, arrange, relative_name
 from .hub_files import HubFiles
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from unisim_metrics.tasks import Task
 
 __all__ = ["Dataset", "Kind", "PooledDataset", "Protocol", "Split", "Status", "both", "splits"]
 
@@ -26,11 +26,8 @@ Split = Literal["test", "train"]
 Protocol = Literal["paper", "authors"]
 """Whose choices a set follows where the paper and the authors' code differ: see docs/authors_code.md."""
 
-if TYPE_CHECKING:
-    Kind = Task | Literal["retrieval"]
-else:
-    Kind = str  # The tasks' own module needs torch, which no reader of annotations does.
-
+Kind = Task | Literal["retrieval"]
+"""What a set asks."""
 
 Part = TypeVar("Part")
 

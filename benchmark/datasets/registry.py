@@ -18,6 +18,7 @@ from .kadid import Kadid10k
 from .koniq import Koniq10k, KoniqBrightness, KoniqColorfulness, KoniqContrast, KoniqSharpness
 from .nights import Nights
 from .odd_one_out import Cifar100Ooo, ImageNetOoo
+from .own import OwnSamples
 from .pieapp import PieApp2Afc, PieAppIqa
 from .pipal import Pipal
 from .polaris import Polaris
@@ -113,9 +114,6 @@ def load_dataset(dataset: str | Path, root: str | Path, protocol: Protocol = "pa
 
 def _find(dataset: str | Path, root: str | Path) -> Dataset:
     if isinstance(dataset, Path) or dataset.endswith(_FILES):
-        # The check of a file's tasks needs their module, and that needs torch.
-        from .own import OwnSamples
-
         return OwnSamples(Path(dataset), root)
     known = _known() | _VARIANTS
     if dataset not in known:

@@ -14,14 +14,14 @@ def models(incomplete: str) -> list[str]:
 
 def tasks(incomplete: str) -> list[str]:
     """Offer the tasks of the metrics."""
-    from unisim_metrics.task_names import TASKS
+    from unisim_metrics.tasks import TASKS
 
     return _offer(TASKS, incomplete)
 
 
 def methods(incomplete: str) -> list[str]:
     """Offer the ways in which quality and attributes are scored."""
-    from unisim_metrics.task_names import METHODS
+    from unisim_metrics.tasks import METHODS
 
     return _offer(METHODS, incomplete)
 
