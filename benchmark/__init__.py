@@ -5,8 +5,9 @@ The public names load on first use, so that this import stays quick.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unisim_metrics.lazy import lazily
 
 if TYPE_CHECKING:
     from .costs.efficiency import measure_efficiency
@@ -44,36 +45,25 @@ __all__ = [
     "write_report",
 ]
 
-_HOMES = {
-    "AnnotationError": "datasets",
-    "Comparison": "results.comparison",
-    "Correlation": "statistics.correlation",
-    "Dataset": "datasets",
-    "Estimate": "statistics.intervals",
-    "Item": "samples",
-    "PooledDataset": "datasets",
-    "Sample": "samples",
-    "Summary": "results.summary",
-    "compare": "results.comparison",
-    "correlate": "statistics.correlation",
-    "find_models": "results.lookup",
-    "hash_samples": "samples",
-    "list_datasets": "datasets",
-    "load_dataset": "datasets",
-    "measure_efficiency": "costs.efficiency",
-    "nafc_curve": "results.summary",
-    "register": "datasets",
-    "run": "running.runner",
-    "summarize": "results.summary",
-    "write_report": "report",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "costs.efficiency": ("measure_efficiency",),
+        "datasets": (
+            "AnnotationError",
+            "Dataset",
+            "PooledDataset",
+            "list_datasets",
+            "load_dataset",
+            "register",
+        ),
+        "report": ("write_report",),
+        "results.comparison": ("Comparison", "compare"),
+        "results.lookup": ("find_models",),
+        "results.summary": ("Summary", "nafc_curve", "summarize"),
+        "running.runner": ("run",),
+        "samples": ("Item", "Sample", "hash_samples"),
+        "statistics.correlation": ("Correlation", "correlate"),
+        "statistics.intervals": ("Estimate",),
+    },
+)

@@ -5,9 +5,9 @@ The public names load on first use, so that `import unisim_metrics` (and `unisim
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from unisim_metrics.lazy import lazily
 from unisim_metrics.version import __version__
 
 if TYPE_CHECKING:
@@ -30,16 +30,6 @@ __all__ = [
     "load_model",
 ]
 
-_HOMES = {
-    "PerceptualModel": "unisim_metrics.models",
-    "Prompts": "unisim_metrics.prompts",
-    "UniSimLoss": "unisim_metrics.losses",
-    "UniSimRanking": "unisim_metrics.metrics",
-    "UniSimScore": "unisim_metrics.metrics",
-    "list_models": "unisim_metrics.models",
-    "load_model": "unisim_metrics.models",
-}
-
 
 def evaluate_path() -> str:
     """Return the folder of the module for Hugging Face evaluate: `evaluate.load(evaluate_path(), "image-text")`."""
@@ -48,13 +38,13 @@ def evaluate_path() -> str:
     return str(files("unisim_metrics.integrations") / "evaluate_modules" / "unisim")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    if name == "functional":
-        return import_module("unisim_metrics.functional")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "": ("functional",),
+        "losses": ("UniSimLoss",),
+        "metrics": ("UniSimRanking", "UniSimScore"),
+        "models": ("PerceptualModel", "list_models", "load_model"),
+        "prompts": ("Prompts",),
+    },
+)

@@ -1,13 +1,14 @@
 """Images of every kind in, one batch of pixels out: inputs, decoding, resizing, normalising, and the threads for it.
 
 May live here: what turns files, Pillow images, arrays and tensors into pixels. It knows no task and no model;
-it imports `errors` alone. The public names load on first use: how a model wants its images needs no torch.
+it imports `errors` and `lazy` alone. The public names load on first use: how a model wants its images needs no torch.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unisim_metrics.lazy import lazily
 
 if TYPE_CHECKING:
     from unisim_metrics.images.decoding import load_image, open_images
@@ -36,28 +37,12 @@ __all__ = [
     "preprocess",
 ]
 
-_HOMES = {
-    "ImageInput": "inputs",
-    "Images": "inputs",
-    "OPENAI_CLIP_MEAN": "preprocessing",
-    "OPENAI_CLIP_STD": "preprocessing",
-    "Preprocessing": "preprocessing",
-    "Resample": "preprocessing",
-    "count_images": "inputs",
-    "is_image": "inputs",
-    "list_images": "inputs",
-    "load_image": "decoding",
-    "open_images": "decoding",
-    "prepare_image": "preparation",
-    "preprocess": "preparation",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "decoding": ("load_image", "open_images"),
+        "inputs": ("ImageInput", "Images", "count_images", "is_image", "list_images"),
+        "preparation": ("prepare_image", "preprocess"),
+        "preprocessing": ("OPENAI_CLIP_MEAN", "OPENAI_CLIP_STD", "Preprocessing", "Resample"),
+    },
+)

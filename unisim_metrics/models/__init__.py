@@ -5,8 +5,9 @@ The public names load on first use: the registry needs no torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unisim_metrics.lazy import lazily
 
 if TYPE_CHECKING:
     from unisim_metrics.models.checkpoints.conversion import convert
@@ -33,26 +34,17 @@ __all__ = [
     "load_model",
 ]
 
-_HOMES = {
-    "CLIPEncoder": "encoders.clip",
-    "CustomEncoder": "encoders.custom",
-    "EncoderModel": "encoders.base",
-    "GenerativeModel": "generative.model",
-    "ModelEntry": "registry",
-    "OpenCLIPEncoder": "encoders.open_clip",
-    "PerceptualModel": "protocol",
-    "REGISTRY": "registry",
-    "convert": "checkpoints.conversion",
-    "list_models": "registry",
-    "load_model": "loading",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "checkpoints.conversion": ("convert",),
+        "encoders.base": ("EncoderModel",),
+        "encoders.clip": ("CLIPEncoder",),
+        "encoders.custom": ("CustomEncoder",),
+        "encoders.open_clip": ("OpenCLIPEncoder",),
+        "generative.model": ("GenerativeModel",),
+        "loading": ("load_model",),
+        "protocol": ("PerceptualModel",),
+        "registry": ("ModelEntry", "REGISTRY", "list_models"),
+    },
+)
