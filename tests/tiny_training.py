@@ -19,9 +19,9 @@ from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.training.clip.batches import TextTable
 from unisim_metrics.training.clip.tower import adapt, embed_texts
 from unisim_metrics.training.clip.trainer import Trainer
-from unisim_metrics.training.clip.validation import Validator
 from unisim_metrics.training.recipe import DataSettings, LoraSettings, OptimizationSettings, Recipe
 from unisim_metrics.training.stream import Pool, TripletStream
+from unisim_metrics.training.validation import Validator
 
 TEXTS = ["a red ball", "a dog runs", "two people", "blue sky", "a cat", "an old house"]
 

@@ -21,10 +21,10 @@ from ..errors import TrainingError
 from ..pools import Triplets, read_triplets
 from ..recipe import Recipe
 from ..stream import TripletStream
+from ..validation import Validator
 from .batches import TextTable
 from .tower import adapt, embed_texts
 from .trainer import Trainer
-from .validation import Validator
 
 
 def plan(recipe: Recipe, root: Path) -> Triplets:

@@ -34,10 +34,10 @@ from ..errors import TrainingError
 from ..objective import Triplets, task_losses
 from ..recipe import Recipe
 from ..stream import TripletStream
+from ..validation import Validator
 from .batches import Batch, TextTable, TripletBatches
 from .optimization import Schedule, adamw
 from .tower import ImageTower
-from .validation import Validator
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from unisim_metrics.models.generative.model import GenerativeModel
 from unisim_metrics.models.sources.hub import fetch_snapshot
 
 from ..checkpoints import TRAINER_STATE, last_checkpoint
-from ..clip.validation import Validator
 from ..environment import check_environment, check_recipe, describe_environment, write_record
 from ..errors import TrainingError
 from ..pools import Triplets, read_triplets
 from ..stream import TripletStream
+from ..validation import Validator
 from .dataset import Conversations, Mixture
 from .instructions import Instructions
 from .llava_json import Record, read_records

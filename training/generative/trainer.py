@@ -21,8 +21,8 @@ from transformers.trainer_callback import ExportableState
 
 from unisim_metrics.models.checkpoints.vision_language import read_generative
 
-from ..clip.validation import Validator
 from ..errors import TrainingError
+from ..validation import Validator
 from .dataset import LEFT_OUT, Conversations
 from .parts import freeze, parameter_groups, still_modules
 from .recipe import Recipe

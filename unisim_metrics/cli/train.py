@@ -13,7 +13,7 @@ from unisim_metrics.cli.terminal import print_note, visible
 
 if TYPE_CHECKING:
     from unisim_metrics.training.clip.trainer import Trainer
-    from unisim_metrics.training.clip.validation import ValidationReport
+    from unisim_metrics.training.validation import ValidationReport
 
 # More are counted, not named.
 _MOST_UNREADABLE = 20

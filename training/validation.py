@@ -21,8 +21,8 @@ from unisim_metrics.models import PerceptualModel
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Task
 
-from ..errors import TrainingError
-from ..stream import Pool
+from .errors import TrainingError
+from .stream import Pool
 
 log = logging.getLogger(__name__)
 
