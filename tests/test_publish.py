@@ -34,7 +34,7 @@ from typer.testing import CliRunner
 
 from unisim_metrics import UniSimScore, load_model
 from unisim_metrics.cli import app
-from unisim_metrics.training.publishing.publish import without_paths
+from unisim_metrics.training.publishing.publication import without_paths
 
 TRAINING_SETS = (
     *("nights", "pieapp-2afc", "hpdv2", "magicbrush", "hq-edit-images"),

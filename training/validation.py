@@ -8,10 +8,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.benchmark.statistics.intervals import Estimate, estimate_mean, estimate_share
@@ -24,22 +23,23 @@ from unisim_metrics.tasks import Task
 from .errors import TrainingError
 from .stream import Pool
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DatasetAccuracy:
-    """How many held-out triplets of a dataset the model got right."""
+    """Which share of the `n` held-out triplets of a dataset the model got right.
+
+    Its 95 % interval takes triplets for independent.
+    """
 
     dataset: str
     task: Task
-    right: int
+    accuracy: Estimate
     n: int
-
-    @property
-    def accuracy(self) -> Estimate:
-        """The share, with its 95 % interval, which takes triplets for independent."""
-        return estimate_share(self.right, self.n)
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,24 @@ class ValidationReport:
             for result in self.results
         ]
         return {"step": self.step, "results": results, "samples_hash": self.samples_hash}
+
+    @classmethod
+    def from_dict(cls, line: Any) -> ValidationReport:
+        """Return the validation of a line that `to_dict` gave.
+
+        Raises:
+            ValueError, KeyError or TypeError: If it is none.
+        """
+        results = tuple(
+            DatasetAccuracy(
+                str(result["dataset"]),
+                result["task"],
+                Estimate(float(result["accuracy"]), *map(float, result["interval"])),
+                int(result["n"]),
+            )
+            for result in line["results"]
+        )
+        return cls(int(line["step"]), results, str(line["samples_hash"]))
 
 
 class Validator:
@@ -154,7 +172,7 @@ class Validator:
                     f"No held-out triplet of dataset {pool.dataset!r} can be used: none of its images can be read,"
                     f" {pool.samples[0]} among them."
                 )
-            results.append(DatasetAccuracy(pool.dataset, pool.task, right, n))
+            results.append(DatasetAccuracy(pool.dataset, pool.task, estimate_share(right, n), n))
         report = ValidationReport(step, tuple(results), self.samples_hash)
         self._lines[step] = json.dumps(report.to_dict())
         if self.accelerator.is_main_process:

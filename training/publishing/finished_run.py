@@ -18,40 +18,7 @@ from ..errors import TrainingError
 from ..generative.recipe import Recipe as GenerativeRecipe
 from ..generative.recipe import is_generative
 from ..recipe import Recipe, build
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """The accuracy on a held-out part of one dataset.
-
-    Attributes:
-        dataset: Its id.
-        task: Its task.
-        accuracy: Between 0 and 1.
-        interval: The ends of the 95 % interval.
-        n: Triplets.
-    """
-
-    dataset: str
-    task: str
-    accuracy: float
-    interval: tuple[float, float]
-    n: int
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A validation of a run.
-
-    Attributes:
-        step: Steps done before it.
-        results: One a dataset.
-        samples_hash: SHA-256 of the triplets.
-    """
-
-    step: int
-    results: tuple[Accuracy, ...]
-    samples_hash: str
+from ..validation import ValidationReport
 
 
 @dataclass(frozen=True)
@@ -73,8 +40,8 @@ class FinishedRun:
     environment: dict[str, Any]
     steps: int | None
     planned_steps: int
-    evaluation: Evaluation | None
-    first_evaluation: Evaluation | None = None
+    evaluation: ValidationReport | None
+    first_evaluation: ValidationReport | None = None
 
     @property
     def generative(self) -> bool:
@@ -98,7 +65,7 @@ class FinishedRun:
         return bool(not self.generative or self.recipe["lora"]["rank"])
 
     @property
-    def own_evaluation(self) -> Evaluation | None:
+    def own_evaluation(self) -> ValidationReport | None:
         """The last validation, if it was of the adapter's own weights and not of earlier ones."""
         if self.evaluation is not None and self.steps in (None, self.evaluation.step):
             return self.evaluation
@@ -167,30 +134,16 @@ def _name_in_adapter(name: str) -> str:
     return name.removeprefix("clip.").replace(".modules_to_save.default.", ".").replace(".default.", ".")
 
 
-def _read_validations(file: Path) -> list[Evaluation]:
+def _read_validations(file: Path) -> list[ValidationReport]:
     lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
     validations = []
     for line in lines:
         if not line.strip():
             continue
         try:
-            validations.append(_read_validation(json.loads(line)))
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+            validations.append(ValidationReport.from_dict(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
             raise TrainingError(
                 f"A line of {file} must hold a validation, but does not: {type(error).__name__}: {error}"
             ) from error
     return validations
-
-
-def _read_validation(content: Any) -> Evaluation:
-    results = tuple(
-        Accuracy(
-            str(result["dataset"]),
-            str(result["task"]),
-            float(result["accuracy"]),
-            (float(result["interval"][0]), float(result["interval"][1])),
-            int(result["n"]),
-        )
-        for result in content["results"]
-    )
-    return Evaluation(int(content["step"]), results, str(content["samples_hash"]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,9 +19,10 @@ from unisim_metrics.models.sources.hub import is_hub_id
 from unisim_metrics.signature import signature
 
 from ..generative.run import Base, load_base
+from .card import Model
 from .finished_run import FinishedRun
-from .generative_card import GenerativeCard, generative_card
-from .publication import Publication, without_paths, write_json
+from .generative_card import generative_card
+from .publication import Publication, check_hub_id, check_weights, complete, public_run, write_json
 
 # Beside the full weights and not with them: for transformers, weights beside an adapter are its base.
 ADAPTER = "adapter"
@@ -59,7 +59,9 @@ def prepare_generative(
     with TemporaryDirectory(prefix="unisim-publish-") as temporary:
         folder = Path(temporary) / "model"
         if run.has_adapter:
-            found = _find_base(run, name, revision, token)
+            check_hub_id(name)
+            found = load_base(name, revision, token)
+            check_weights(found, run)
             revision = found.revision
             weights = _merge(run.adapter, found, folder)
         else:
@@ -72,31 +74,11 @@ def prepare_generative(
                 " published."
             )
         model.name = repo
-        public_base = name if is_hub_id(name) and not Path(name).is_dir() else None
-        public = _without_paths(run, public_base or "a model of one's own")
-        card = GenerativeCard(
-            repo, public_base, revision, license, signature(model, None), model.backbone.config.model_type
-        )
-        write_json(folder / "recipe.json", public.recipe)
-        write_json(folder / "environment.json", public.environment)
-        (folder / "README.md").write_text(str(generative_card(card, public)), encoding="utf-8")
-        yield Publication(repo, folder)
-
-
-def _find_base(run: FinishedRun, name: str, revision: str | None, token: str | None) -> Base:
-    if not is_hub_id(name) or Path(name).is_dir():
-        raise ValueError(
-            f"Argument `base` must be the Hub id of the model that the run was trained from, but {name!r} is a path,"
-            " which nobody else has. Name the id of the same weights, `--base ORG/NAME`; if they are on no Hub, publish"
-            " them first."
-        )
-    found = load_base(name, revision, token)
-    if found.weights_hash() != run.environment["base_hash"]:
-        raise CheckpointError(
-            f"The base {name!r} must be the one that {run.folder} was trained from, but its weights are others. Name"
-            " the right one by `base`, or publish the weights that it was trained from first."
-        )
-    return found
+        public_base = name if is_hub_id(name) else None
+        public = public_run(run, public_base or "a model of one's own")
+        about = Model(repo, public_base, revision, license, signature(model, None))
+        card = generative_card(about, public, model.backbone.config.model_type)
+        yield complete(folder, repo, public, card)
 
 
 def _merge(adapter: Path, base: Base, folder: Path) -> str:
@@ -110,9 +92,3 @@ def _merge(adapter: Path, base: Base, folder: Path) -> str:
         merged.save_pretrained(folder)
     base.processor.save_pretrained(folder)
     return hash_weights(merged.state_dict())
-
-
-def _without_paths(run: FinishedRun, base: str) -> FinishedRun:
-    """The run with no absolute path of this machine in it."""
-    recipe, environment = without_paths(run.recipe), without_paths(run.environment)
-    return replace(run, recipe={**recipe, "base": base}, environment={**environment, "base": base})

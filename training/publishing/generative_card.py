@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..generative.templates import TEMPLATES
-from .card_parts import (
-    CITATION,
-    data_table,
-    evaluation_results,
-    evaluation_text,
-    flat_settings,
-    licence,
-    steps_text,
-    table,
-    training_data,
-)
+from .card import Model, steps_text, table, write_card
 from .finished_run import FinishedRun
 
 if TYPE_CHECKING:
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import ModelCard
 
 _TAGS = ("unisim", "unisim-metrics", "perceptual-similarity", "image-quality-assessment", "multi-image")
 
@@ -109,97 +98,51 @@ model = PeftModel.from_pretrained(base, "{repo}", subfolder="adapter")
 """
 
 
-@dataclass(frozen=True)
-class GenerativeCard:
-    """What the card says of the model beside its run.
+def generative_card(model: Model, run: FinishedRun, architecture: str) -> ModelCard:
+    """Write the card.
 
-    Attributes:
-        repo: `ORG/NAME`.
-        base: The base's Hub id; None if it has none.
-        base_revision: The base's commit; None if not known.
-        license: Its identifier on the Hub; None for research only.
-        signature: The signature of its scores.
+    Args:
+        model: The model.
+        run: The run that made it.
         architecture: What transformers calls the kind of model.
     """
-
-    repo: str
-    base: str | None
-    base_revision: str | None
-    license: str | None
-    signature: str
-    architecture: str
-
-
-def generative_card(model: GenerativeCard, run: FinishedRun) -> ModelCard:
-    """Write the card. A figure that is not in the run is not in it."""
-    from huggingface_hub import ModelCard
-
-    datasets = list(training_data(run))
-    revision = f', revision="{model.base_revision}"' if model.base_revision else ""
-    adapter = _ADAPTER.format(base=model.base, revision=revision, repo=model.repo) if run.has_adapter else ""
-    link = f"[{model.base}](https://huggingface.co/{model.base})"
-    text = _TEXT.format(
-        name=model.repo.split("/")[1],
-        repo=model.repo,
-        from_base=f", fine-tuned from {link}" if model.base else "",
-        facts=_facts(model, run),
-        adapter=adapter,
-        evaluation=evaluation_text(run, with_base=True),
-        data=data_table(datasets),
-        data_hash=run.environment["data_hash"],
-        wordings=_wordings(),
-        templates_hash=run.environment["templates_hash"],
-        mixture=_mixture(run),
-        recipe=table(
-            ("setting", "value"), [(f"`{key}`", f"`{value}`") for key, value in flat_settings(run.recipe)]
-        ),
-        citation=CITATION,
-    )
-    hub_ids = sorted({data.hub_id for data in datasets if data.hub_id})
-    return ModelCard(f"---\n{_metadata(model, run, hub_ids).to_yaml()}\n---\n\n{text}")
-
-
-def _metadata(model: GenerativeCard, run: FinishedRun, hub_ids: list[str]) -> ModelCardData:
-    from huggingface_hub import ModelCardData
-
-    settings: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "image-text-to-text",
-        "tags": [*_TAGS, model.architecture],
-        **licence(model.repo, model.license),
+        "tags": [*_TAGS, architecture],
     }
     if model.base is not None:
-        settings |= {"base_model": model.base, "base_model_relation": "finetune"}
-    if hub_ids:
-        settings["datasets"] = hub_ids
-    results = evaluation_results(run)
-    if results:
-        name = model.repo.split("/")[1]
-        settings |= {"metrics": ["accuracy"], "model_name": name, "eval_results": results}
-    return ModelCardData(**settings)
-
-
-def _facts(model: GenerativeCard, run: FinishedRun) -> str:
-    at = f" at `{model.base_revision}`" if model.base_revision else ""
-    base = (
-        f"[{model.base}](https://huggingface.co/{model.base}){at}" if model.base else "a model of one's own"
-    )
-    rates, lora = run.recipe["learning_rates"], run.recipe["lora"]
-    parts = [part.replace("_", " ") for part, rate in rates.items() if rate]
-    trained = (
-        f"LoRA of rank {lora['rank']}, alpha {lora['alpha']}"
-        + (f", and {', '.join(f'`{name}`' for name in lora['whole'])}" if lora["whole"] else "")
-        if run.has_adapter
-        else "all weights of " + ", ".join(parts)
-    )
-    rows = [
-        ("architecture", f"`{model.architecture}`"),
-        ("base", base),
-        ("trained", trained),
+        metadata |= {"base_model": model.base, "base_model_relation": "finetune"}
+    facts = [
+        ("architecture", f"`{architecture}`"),
+        ("base", model.link),
+        ("trained", _trained(run)),
         ("steps", steps_text(run)),
         ("weights", "at the top of this repository, the adapter merged" if run.has_adapter else "all"),
     ]
-    return f"{table(('', ''), rows)}\n\nThe signature of its scores: `{model.signature}`"
+    adapter = _ADAPTER.format(base=model.base, revision=model.revision_argument, repo=model.repo)
+    return write_card(
+        _TEXT,
+        model,
+        run,
+        metadata,
+        facts,
+        from_base=f", fine-tuned from [{model.base}](https://huggingface.co/{model.base})"
+        if model.base
+        else "",
+        adapter=adapter if run.has_adapter else "",
+        wordings=_wordings(),
+        templates_hash=run.environment["templates_hash"],
+        mixture=_mixture(run),
+    )
+
+
+def _trained(run: FinishedRun) -> str:
+    rates, lora = run.recipe["learning_rates"], run.recipe["lora"]
+    if not run.has_adapter:
+        return "all weights of " + ", ".join(part.replace("_", " ") for part, rate in rates.items() if rate)
+    whole = f", and {', '.join(f'`{name}`' for name in lora['whole'])}" if lora["whole"] else ""
+    return f"LoRA of rank {lora['rank']}, alpha {lora['alpha']}{whole}"
 
 
 def _wordings() -> str:

@@ -6,23 +6,21 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from unisim_metrics import load_model
-from unisim_metrics.errors import CheckpointError
 from unisim_metrics.models import convert
 from unisim_metrics.models.checkpoints.directories import PROCESSOR_FILES, load_base, read_json
 from unisim_metrics.models.registry import REGISTRY
-from unisim_metrics.models.sources.hub import is_hub_id
 from unisim_metrics.signature import signature
 
+from .card import Model
+from .clip_card import clip_card
 from .finished_run import FinishedRun, read_run
 from .hub_repository import HubRepository, Published, check_repository_name
-from .model_card import Model, model_card
-from .publication import Publication, without_paths, write_json
+from .publication import Publication, check_hub_id, check_weights, complete, public_run, write_json
 
 # Beside the adapter and not with it: a directory with both a full model and an adapter is, for transformers, a base
 # that the adapter goes on once more.
@@ -106,29 +104,18 @@ def prepare(
         write_json(folder / "adapter_config.json", read_json(folder / "adapter_config.json") | on)
         convert(folder, folder / MERGED, base=directory, merged=True)
         signed, size = _read_back(folder / MERGED, repo)
-        model = Model(repo, base_name, revision, license, signed, size)
-        public = _without_paths(run, base_name)
-        write_json(folder / "recipe.json", public.recipe)
-        write_json(folder / "environment.json", public.environment)
-        (folder / "README.md").write_text(str(model_card(model, public)), encoding="utf-8")
-        yield Publication(repo, folder)
+        model = Model(repo, base_name, revision, license, signed)
+        public = public_run(run, base_name)
+        yield complete(folder, repo, public, clip_card(model, public, size))
 
 
 def _find_base(run: FinishedRun, base: str | None, token: str | None) -> tuple[str, Path]:
     """The Hub id of the run's base, and the directory that it was fetched to."""
     name = base or str(run.environment["base"])
-    if name not in REGISTRY and not is_hub_id(name):
-        raise ValueError(
-            f"Argument `base` must be the Hub id of the model that the run was trained from, but {name!r} is a"
-            " path, which nobody else has. Name the id of the same weights, `--base ORG/NAME`; if they are on no"
-            " Hub, publish them first."
-        )
+    if name not in REGISTRY:
+        check_hub_id(name)
     found = load_base(name, revision=None if base else run.recipe.get("revision"), token=token)
-    if found.weights_hash() != run.environment["base_hash"]:
-        raise CheckpointError(
-            f"The base {found.name!r} must be the one that {run.folder} was trained from, but its weights are"
-            " others. Name the right one by `base`, or publish the weights that it was trained from first."
-        )
+    check_weights(found, run)
     return found.name, found.directory
 
 
@@ -137,9 +124,3 @@ def _read_back(merged: Path, repo: str) -> tuple[str, int]:
     model: Any = load_model(merged)
     model.name = repo
     return signature(model, None), model.preprocessing.size
-
-
-def _without_paths(run: FinishedRun, base: str) -> FinishedRun:
-    """The run with no absolute path of this machine in it."""
-    recipe, environment = without_paths(run.recipe), without_paths(run.environment)
-    return replace(run, recipe={**recipe, "base": base}, environment={**environment, "base": base})

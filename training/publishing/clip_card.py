@@ -1,25 +1,14 @@
-"""The card of a published model: what it is, how to use it, what it was trained on, and what it was measured to do."""
+"""The card of a published CLIP model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .card_parts import (
-    CITATION,
-    data_table,
-    evaluation_results,
-    evaluation_text,
-    flat_settings,
-    licence,
-    steps_text,
-    table,
-    training_data,
-)
+from .card import Model, steps_text, write_card
 from .finished_run import FinishedRun
 
 if TYPE_CHECKING:
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import ModelCard
 
 _TAGS = ("unisim", "unisim-metrics", "clip", "lora", "perceptual-similarity", "image-quality-assessment")
 
@@ -99,89 +88,29 @@ command and the versions of what ran it.
 """
 
 
-@dataclass(frozen=True)
-class Model:
-    """What the card says of the model beside its run.
-
-    Attributes:
-        repo: `ORG/NAME`.
-        base: The base's Hub id.
-        base_revision: The base's commit; None if not known.
-        license: Its identifier on the Hub; None for research only.
-        signature: The signature of its scores.
-        image_size: Side of the images that it sees.
-    """
-
-    repo: str
-    base: str
-    base_revision: str | None
-    license: str | None
-    signature: str
-    image_size: int
-
-    @property
-    def name(self) -> str:
-        """The repository's name without its owner."""
-        return self.repo.split("/")[1]
-
-
-def model_card(model: Model, run: FinishedRun) -> ModelCard:
+def clip_card(model: Model, run: FinishedRun, image_size: int) -> ModelCard:
     """Write the card.
 
     Args:
         model: The model.
-        run: The run that made it. A figure that is not in it is not in the card.
+        run: The run that made it.
+        image_size: Side of the images that it sees.
     """
-    from huggingface_hub import ModelCard
-
-    datasets = list(training_data(run))
-    text = _TEXT.format(
-        name=model.name,
-        repo=model.repo,
-        base=model.base,
-        revision=f', revision="{model.base_revision}"' if model.base_revision else "",
-        facts=_facts(model, run),
-        evaluation=evaluation_text(run),
-        data=data_table(datasets),
-        data_hash=run.environment["data_hash"],
-        recipe=table(
-            ("setting", "value"), [(f"`{key}`", f"`{value}`") for key, value in flat_settings(run.recipe)]
-        ),
-        size=model.image_size,
-        citation=CITATION,
-    )
-    hub_ids = sorted({data.hub_id for data in datasets if data.hub_id})
-    return ModelCard(f"---\n{_metadata(model, run, hub_ids).to_yaml()}\n---\n\n{text}")
-
-
-def _metadata(model: Model, run: FinishedRun, hub_ids: list[str]) -> ModelCardData:
-    from huggingface_hub import ModelCardData
-
-    settings: dict[str, Any] = {
+    lora = run.recipe["lora"]
+    trained = " and `visual_projection`" if run.recipe["train_projection"] else ""
+    metadata = {
         "base_model": model.base,
         "base_model_relation": "adapter",
         "library_name": "peft",
         "pipeline_tag": "zero-shot-image-classification",
         "tags": list(_TAGS),
-        **licence(model.repo, model.license),
     }
-    if hub_ids:
-        settings["datasets"] = hub_ids
-    results = evaluation_results(run)
-    if results:
-        settings |= {"metrics": ["accuracy"], "model_name": model.name, "eval_results": results}
-    return ModelCardData(**settings)
-
-
-def _facts(model: Model, run: FinishedRun) -> str:
-    lora = run.recipe["lora"]
-    trained = " and `visual_projection`" if run.recipe["train_projection"] else ""
-    at = f" at `{model.base_revision}`" if model.base_revision else ""
-    rows = [
-        ("base", f"[{model.base}](https://huggingface.co/{model.base}){at}"),
+    facts = [
+        ("base", model.link),
         ("trained", f"LoRA of rank {lora['rank']}, alpha {lora['alpha']}, on the image tower{trained}"),
         ("steps", steps_text(run)),
         ("adapter", "at the top of this repository, to put on the base"),
         ("full weights", "in `merged/`, float32, the adapter merged"),
     ]
-    return f"{table(('', ''), rows)}\n\nThe signature of its scores: `{model.signature}`"
+    base, revision = str(model.base), model.revision_argument
+    return write_card(_TEXT, model, run, metadata, facts, base=base, revision=revision, size=str(image_size))

@@ -1,4 +1,4 @@
-"""What the cards of all published models are made of: data, recipe, figures, as Markdown."""
+"""The card of a published model, as those of all kinds are: data, recipe, figures as Markdown, and metadata."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from unisim_metrics.benchmark import list_datasets, load_dataset
 from .finished_run import FinishedRun
 
 if TYPE_CHECKING:
-    from huggingface_hub import EvalResult
+    from huggingface_hub import EvalResult, ModelCard
 
-CITATION = """\
+_CITATION = """\
 ```bibtex
 @article{ghazanfari2024unisim,
   title   = {Towards Unified Benchmark and Models for Multi-Modal Perceptual Metrics},
@@ -25,13 +25,87 @@ CITATION = """\
 ```"""
 
 
-def evaluation_text(run: FinishedRun, *, with_base: bool = False) -> str:
-    """The figures on held-out triplets.
+@dataclass(frozen=True)
+class Model:
+    """What a card says of a model beside its run.
+
+    Attributes:
+        repo: `ORG/NAME`.
+        base: The base's Hub id; None if it has none.
+        base_revision: The base's commit; None if not known.
+        license: Its identifier on the Hub; None for research only.
+        signature: The signature of its scores.
+    """
+
+    repo: str
+    base: str | None
+    base_revision: str | None
+    license: str | None
+    signature: str
+
+    @property
+    def name(self) -> str:
+        """The repository's name without its owner."""
+        return self.repo.split("/")[1]
+
+    @property
+    def link(self) -> str:
+        """The base and its commit, in words, with a link to it."""
+        if self.base is None:
+            return "a model of one's own"
+        at = f" at `{self.base_revision}`" if self.base_revision else ""
+        return f"[{self.base}](https://huggingface.co/{self.base}){at}"
+
+    @property
+    def revision_argument(self) -> str:
+        """What `from_pretrained` takes after the base's id."""
+        return f', revision="{self.base_revision}"' if self.base_revision else ""
+
+
+def write_card(
+    template: str,
+    model: Model,
+    run: FinishedRun,
+    metadata: Mapping[str, Any],
+    facts: Sequence[tuple[str, str]],
+    **parts: str,
+) -> ModelCard:
+    """Write a card. A figure that is not in the run is not in it.
 
     Args:
-        run: The run.
-        with_base: Whether to show beside them those before the first step, where the run has them.
+        template: Its text, with a name in braces for each part.
+        model: The model.
+        run: The run that made it.
+        metadata: What the Hub is to know of models of the kind.
+        facts: The rows of its first table.
+        parts: What only models of the kind have to say.
     """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    datasets = list(_training_data(run))
+    settings = [(f"`{key}`", f"`{value}`") for key, value in _flat_settings(run.recipe)]
+    every: dict[str, str] = {
+        "name": model.name,
+        "repo": model.repo,
+        "facts": f"{table(('', ''), facts)}\n\nThe signature of its scores: `{model.signature}`",
+        "evaluation": _evaluation_text(run),
+        "data": _data_table(datasets),
+        "data_hash": run.environment["data_hash"],
+        "recipe": table(("setting", "value"), settings),
+        "citation": _CITATION,
+    }
+    known: dict[str, Any] = {**metadata, **_licence(model.repo, model.license)}
+    hub_ids = sorted({data.hub_id for data in datasets if data.hub_id})
+    if hub_ids:
+        known["datasets"] = hub_ids
+    results = _evaluation_results(run)
+    if results:
+        known |= {"metrics": ["accuracy"], "model_name": model.name, "eval_results": results}
+    return ModelCard(f"---\n{ModelCardData(**known).to_yaml()}\n---\n\n{template.format(**every | parts)}")
+
+
+def _evaluation_text(run: FinishedRun) -> str:
+    """The figures on held-out triplets; for generative models beside those before the first step, if there are any."""
     evaluation = run.own_evaluation
     if run.evaluation is None:
         return "It was not evaluated."
@@ -42,16 +116,21 @@ def evaluation_text(run: FinishedRun, *, with_base: bool = False) -> str:
         )
     first = run.first_evaluation
     before: dict[str, str] = {}
-    if with_base and first is not None and first.samples_hash == evaluation.samples_hash and evaluation.step:
-        before = {result.dataset: f"{result.accuracy:.3f}" for result in first.results}
+    if (
+        run.generative
+        and first is not None
+        and first.samples_hash == evaluation.samples_hash
+        and evaluation.step
+    ):
+        before = {result.dataset: f"{result.accuracy.value:.3f}" for result in first.results}
     columns = ("set", "task", *(["before"] if before else []), "accuracy", "95 % interval", "triplets")
     rows: list[tuple[str | int, ...]] = [
         (
             result.dataset,
             result.task,
             *([before.get(result.dataset, "")] if before else []),
-            f"{result.accuracy:.3f}",
-            f"{result.interval[0]:.3f} – {result.interval[1]:.3f}",
+            f"{result.accuracy.value:.3f}",
+            f"{result.accuracy.low:.3f} – {result.accuracy.high:.3f}",
             result.n,
         )
         for result in evaluation.results
@@ -75,7 +154,7 @@ class TrainingData:
     hub_id: str | None = None
 
 
-def training_data(run: FinishedRun) -> Iterator[TrainingData]:
+def _training_data(run: FinishedRun) -> Iterator[TrainingData]:
     """What the run read, with what the benchmark knows of its own sets."""
     known = set(run.recipe["data"]["datasets"]) & set(list_datasets())
     for row in run.environment["data"]:
@@ -87,11 +166,11 @@ def training_data(run: FinishedRun) -> Iterator[TrainingData]:
             yield TrainingData(*read)
 
 
-def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Settings as the command line names them: `optimization.learning_rate`."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from flat_settings(value, f"{prefix}{key}.")
+            yield from _flat_settings(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
@@ -106,7 +185,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def data_table(datasets: Sequence[TrainingData]) -> str:
+def _data_table(datasets: Sequence[TrainingData]) -> str:
     """The datasets as a table, with their terms."""
     rows = [
         (
@@ -121,7 +200,7 @@ def data_table(datasets: Sequence[TrainingData]) -> str:
     return table(("set", "task", "triplets", "held out", "terms"), rows)
 
 
-def evaluation_results(run: FinishedRun) -> list[EvalResult]:
+def _evaluation_results(run: FinishedRun) -> list[EvalResult]:
     """The figures on held-out triplets as the Hub reads them."""
     from huggingface_hub import EvalResult
 
@@ -137,14 +216,14 @@ def evaluation_results(run: FinishedRun) -> list[EvalResult]:
             dataset_args={"samples_hash": evaluation.samples_hash},
             metric_type="accuracy",
             metric_name="2AFC accuracy",
-            metric_value=result.accuracy,
-            metric_args={"interval_95": list(result.interval), "n": result.n},
+            metric_value=result.accuracy.value,
+            metric_args={"interval_95": [result.accuracy.low, result.accuracy.high], "n": result.n},
         )
         for result in evaluation.results
     ]
 
 
-def licence(repo: str, identifier: str | None) -> dict[str, str]:
+def _licence(repo: str, identifier: str | None) -> dict[str, str]:
     """The licence in a card's metadata; research only if none is named."""
     if identifier is not None:
         return {"license": identifier}
