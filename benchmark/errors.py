@@ -10,8 +10,6 @@ from unisim_metrics.errors import UniSimError
 if TYPE_CHECKING:
     from .results.files import SetResult
 
-__all__ = ["BenchmarkError", "TooFewSamplesError"]
-
 
 class BenchmarkError(UniSimError, ValueError):
     """Some of the sets have no figure. The message tells which, and why.

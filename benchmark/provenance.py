@@ -11,8 +11,6 @@ from .tasks import TASKS
 if TYPE_CHECKING:
     from .datasets import Dataset, Split
 
-__all__ = ["TITLES", "Provenance", "is_published", "mark_as_demo", "tell_provenance"]
-
 Provenance = Literal["paper", "subset", "demo", "own"]
 
 TITLES: dict[Provenance | None, str] = {

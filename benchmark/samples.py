@@ -16,8 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Candidate", "Item", "Sample", "Stream", "arrange", "hash_samples", "relative_name"]
-
 Item = Path | str
 """A `Path` is an image file, a `str` is a text."""
 

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from .datasets.base import Kind
 
-__all__ = ["TASKS", "BenchmarkTask", "Group", "find_task", "task_of"]
-
 Group = Literal["core", "ood"]
 
 

@@ -26,8 +26,6 @@ from unisim_metrics.tasks import Method, Task, check_method, check_task, modalit
 
 from .arrays import channels_first, channels_first_batch, device_of
 
-__all__ = ["GroupwiseReward", "PointwiseReward"]
-
 Kind = Literal["win-rate", "score"]
 Metadata: TypeAlias = Sequence[Mapping[str, Any]]
 

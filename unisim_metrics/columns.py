@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-__all__ = ["as_lists", "one_for_each"]
-
 
 def as_lists(value: Any) -> Any:
     """Turn a column into a list: a pandas `Series`, a NumPy array of strings or objects, a column of `datasets`.

@@ -6,8 +6,6 @@ Each one also derives from the built-in exception that a caller of this ecosyste
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "ImageReadError", "ModelUnavailableError", "UniSimError"]
-
 
 class UniSimError(Exception):
     """Base of the exceptions that only this package raises."""

@@ -8,20 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-__all__ = [
-    "ATTRIBUTES",
-    "METHODS",
-    "TASKS",
-    "Attribute",
-    "Method",
-    "Modality",
-    "Task",
-    "check_method",
-    "check_task",
-    "modalities",
-    "resolve_task",
-]
-
 Task = Literal[
     "image-image",
     "image-text",

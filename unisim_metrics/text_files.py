@@ -8,8 +8,6 @@ import re
 import uuid
 from pathlib import Path
 
-__all__ = ["read_text", "split_lines", "write_text"]
-
 # The longer mark first: that of UTF-16 begins that of UTF-32.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),

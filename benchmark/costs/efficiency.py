@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 
     from unisim_metrics.models.protocol import PerceptualModel
 
-__all__ = [
-    "BASELINE",
-    "EfficiencyReport",
-    "ModelEfficiency",
-    "count_parameters",
-    "measure_efficiency",
-    "medians",
-    "read_efficiency",
-    "write_efficiency",
-]
-
 BASELINE = "CLIP ViT-B/32"
 """The model that throughput is a ratio to: its architecture, with random weights."""
 

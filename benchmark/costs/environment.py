@@ -11,8 +11,6 @@ import torch
 
 from ..results.files import Environment
 
-__all__ = ["describe_environment", "peak_memory"]
-
 _STATUS = Path("/proc/self/status")
 _PACKAGES = (
     "unisim-metrics",

@@ -13,8 +13,6 @@ import torch
 from .efficiency import load, workload
 from .environment import peak_memory
 
-__all__ = ["measure"]
-
 
 def measure(name: str, batch_size: int, device: torch.device) -> int:
     """Return the largest memory of this process, in bytes, once a model is loaded and has been at work."""

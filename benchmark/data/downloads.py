@@ -30,8 +30,6 @@ from .unpacking import archive_stem, leaves_root, unpack
 if TYPE_CHECKING:
     from huggingface_hub import RepoFile
 
-__all__ = ["DataUnavailableError", "Download", "fetch", "plan_download"]
-
 _STATE = ".unisim"
 _COMMIT = re.compile("[0-9a-f]{40}")
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-__all__ = ["ImageKey", "ImageReader", "ReadImage", "image_key", "show"]
-
 
 @dataclass(frozen=True, slots=True)
 class ImageKey:

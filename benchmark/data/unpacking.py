@@ -15,8 +15,6 @@ from typing import IO
 
 from unisim_metrics.errors import UniSimError
 
-__all__ = ["ArchiveError", "archive_stem", "leaves_root", "unpack"]
-
 # Photos hardly shrink in an archive, tables perhaps to a tenth: what grows much more is there to fill the disk.
 _MOST_GROWTH = 50
 _ALWAYS_ALLOWED = 1 << 30

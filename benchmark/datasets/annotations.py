@@ -12,8 +12,6 @@ from typing import Any, NoReturn
 
 from unisim_metrics.errors import UniSimError
 
-__all__ = ["AnnotationError", "Entry", "read_csv", "read_json", "read_json_lines", "read_parquet"]
-
 
 class AnnotationError(UniSimError, ValueError):
     """An annotation file does not hold what its set's layout asks for. The message names file and line."""

@@ -19,8 +19,6 @@ from .hub_files import HubFiles
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Dataset", "Kind", "PooledDataset", "Protocol", "Split", "Status", "both", "splits"]
-
 Split = Literal["test", "train"]
 
 Protocol = Literal["paper", "authors"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["AUTHORS_DATA", "AUTHORS_REVISION", "HubFiles", "authors_archive"]
-
 AUTHORS_DATA = "saraghznfri/unisim_data"
 """The data root of the paper's authors: one archive a folder, with the test samples."""
 

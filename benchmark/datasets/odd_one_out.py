@@ -17,8 +17,6 @@ from .annotations import AnnotationError
 from .base import Dataset, Split, splits
 from .pickles import read_pickle
 
-__all__ = ["CIFAR100_COARSE_CLASSES", "IMAGENET_GROUPS", "Cifar100Ooo", "ImageNetOoo"]
-
 CIFAR100_COARSE_CLASSES = 20
 CIFAR100_FILE = "cifar-100-python/test"
 IMAGENET_CLASSES = 1000

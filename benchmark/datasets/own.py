@@ -14,8 +14,6 @@ from ..samples import Candidate, Item, Sample
 from .annotations import Entry, read_json_lines, read_parquet
 from .base import PooledDataset, Split
 
-__all__ = ["OwnSamples", "write_json_lines"]
-
 _COLUMNS = ("task", "reference", "alternatives", "label")
 
 

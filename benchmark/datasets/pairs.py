@@ -9,8 +9,6 @@ import numpy as np
 
 from ..samples import Candidate, Item
 
-__all__ = ["ScoredPairs", "distinct"]
-
 
 class ScoredPairs(Sequence[Candidate]):
     """All pairs of items whose scores differ, the higher score being right.

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from .annotations import AnnotationError
 
-__all__ = ["read_pickle"]
-
 # Annotations and small images: the largest, CIFAR-100's, has 31 MB (test) or 155 MB (train).
 _MOST_BYTES = 1 << 30
 _DEEPEST = 10

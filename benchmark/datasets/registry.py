@@ -25,8 +25,6 @@ from .polaris import Polaris
 from .revisitop import ROxford, RParis
 from .sice import SiceBrightness
 
-__all__ = ["GROUP", "list_datasets", "load_dataset", "register"]
-
 GROUP = "unisim_metrics.datasets"
 """The group of entry points in which a package names the classes of its sets."""
 

@@ -19,8 +19,6 @@ from .base import Dataset, Split, splits
 from .hub_files import authors_archive
 from .pickles import read_pickle
 
-__all__ = ["Retrieval", "RetrievalDataset", "hash_retrieval"]
-
 
 @dataclass(frozen=True)
 class Retrieval:

@@ -12,8 +12,6 @@ from unisim_metrics.models.registry import REGISTRY
 
 from ..tasks import TASKS, BenchmarkTask, Group
 
-__all__ = ["PAPER_MODELS", "PAPER_TABLES", "Column", "PaperModel", "PaperTable", "find_model"]
-
 _TITLES = {
     "nights": "NIGHTS",
     "bapps": "BAPPS",

@@ -12,8 +12,6 @@ from ..results.summary import summarize
 from ..statistics.intervals import Estimate
 from .measurements import Measurement
 
-__all__ = ["HEADS", "NOTE", "ApartRow", "apart_rows", "describe"]
-
 NOTE = (
     "Measured on other samples than the paper's sets: on a part of them, on the demo's stand-ins, which nobody"
     " judged, on sets of one's own, or by a version that did not write down which. None of it stands beside the"

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from ..statistics.intervals import Estimate
 
-__all__ = ["Axis", "Curve", "Label", "Plot", "Point", "Radar", "Scatter", "Shape", "plot", "radar", "scatter"]
-
 _RADIUS = 150.0
 _RINGS = 4
 # Of its range, how far the lowest figure of an axis stands from the middle: at 0 shapes would meet in a point.

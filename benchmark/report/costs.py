@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..costs.efficiency import EfficiencyReport, ModelEfficiency
 
-__all__ = ["HEADS", "KINDS", "describe", "note"]
-
 KINDS = ("images", "texts", "comparisons")
 """What throughput is told of; attributes of `ModelEfficiency`."""
 

@@ -10,8 +10,6 @@ from ..costs.efficiency import EfficiencyReport, ModelEfficiency
 from .apart import ApartRow
 from .tables import Cell, Table
 
-__all__ = ["SOURCES", "apart_to_csv", "efficiency_to_csv", "to_csv"]
-
 SOURCES: dict[str, Callable[[Cell], float | None]] = {
     "paper": lambda cell: cell.paper,
     "measured": lambda cell: None if cell.measured is None else 100 * cell.measured.value,

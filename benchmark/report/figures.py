@@ -13,8 +13,6 @@ from ..tasks import TASKS
 from .measurements import Measurement
 from .tables import GROUPS, Row
 
-__all__ = ["Map", "MapCell", "icl_curves", "nafc_curves", "task_maps"]
-
 # Below it, an order says nothing.
 _FEWEST = 3
 

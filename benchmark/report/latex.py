@@ -14,8 +14,6 @@ from .apart import describe as describe_apart
 from .costs import HEADS, describe, note
 from .tables import Cell, Row, Table, groups_of
 
-__all__ = ["escape", "to_latex"]
-
 _HEAD = r"""% Tables of UniSim-Bench. The preamble needs \usepackage{booktabs,graphicx,amssymb}"""
 _LEGEND = (
     r"Per cent; \textbf{best} and \underline{second best} of a column. $\clubsuit$: answers in words."

@@ -12,8 +12,6 @@ from .apart import describe as describe_apart
 from .costs import HEADS, describe, note
 from .tables import Cell, Row, Table, groups_of
 
-__all__ = ["escape", "to_markdown"]
-
 _LEGEND = """\
 Per cent; **best** and *second best* of a column. ♣: answers in words. †: has seen the training split of the set.
 Where a model was measured, its figure stands before the paper's (in parentheses), with ▲ or ▼ if it is higher or lower

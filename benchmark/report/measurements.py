@@ -15,8 +15,6 @@ from ..results.summary import Summary, summarize
 from ..statistics.intervals import Estimate
 from ..tasks import TASKS, Group
 
-__all__ = ["SETS", "Measurement", "read_measurements"]
-
 SETS = tuple(name for task in TASKS for name in task.datasets)
 """The paper's sets, in its order."""
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from ..costs.efficiency import EfficiencyReport
 
-__all__ = ["to_html"]
-
 # The paper's own examples: what CLIP is, and how well those do that were made for one task.
 _DRAWN = ("clip-vit-b-32", "unisim-vit-b-32", "dreamsim-vit-b-32", "hpsv2", "pac-s", "liqe")
 _COLORS = 8

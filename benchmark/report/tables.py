@@ -11,8 +11,6 @@ from ..statistics.intervals import Estimate
 from ..tasks import TASKS
 from .measurements import Measurement
 
-__all__ = ["GROUPS", "Cell", "Row", "Table", "build_tables", "groups_of", "mark_places", "names_of"]
-
 GROUPS: dict[str, str] = {
     "general-purpose": "General-purpose models",
     "specialized": "Specialized models",

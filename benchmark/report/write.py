@@ -16,8 +16,6 @@ from .measurements import read_measurements
 from .page import to_html
 from .tables import build_tables, names_of
 
-__all__ = ["FORMATS", "write_report"]
-
 FORMATS = ("html", "markdown", "csv", "latex")
 
 

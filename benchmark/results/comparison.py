@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..provenance import Provenance
     from .files import SetResult
 
-__all__ = ["RESAMPLES", "Comparison", "Difference", "compare"]
-
 RESAMPLES = 9999
 """Resamples of a test: enough for p-values that outlast the correction for a table of a few models."""
 

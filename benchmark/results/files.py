@@ -22,24 +22,6 @@ from ..provenance import Provenance
 from ..tasks import TASKS
 from .records import Amount, Choices, Count, Hash, Line, Record, Share, Values, read_record, write_record
 
-__all__ = [
-    "NO_ALTERNATIVE",
-    "UNANSWERED",
-    "Environment",
-    "ModelMeta",
-    "Outcome",
-    "RunRecord",
-    "SetResult",
-    "folder_name",
-    "read_meta",
-    "read_result",
-    "read_results",
-    "read_sets",
-    "result_folder",
-    "write_meta",
-    "write_result",
-]
-
 SCHEMA_VERSION = 1
 META_NAME = "model_meta.json"
 UNANSWERED = 255

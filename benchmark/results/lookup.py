@@ -8,8 +8,6 @@ from pathlib import Path
 
 from .files import META_NAME, SetResult, folder_name, read_meta, read_sets
 
-__all__ = ["find_models"]
-
 
 def find_models(references: Sequence[str], results: Path) -> dict[str, dict[str, SetResult]]:
     """Return the results of several models, each by set, under the models' names.

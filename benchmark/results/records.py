@@ -28,19 +28,6 @@ from pydantic import (
 
 from unisim_metrics.text_files import write_text
 
-__all__ = [
-    "Amount",
-    "Choices",
-    "Count",
-    "Hash",
-    "Line",
-    "Record",
-    "Share",
-    "Values",
-    "read_record",
-    "write_record",
-]
-
 # A name or a signature is a line; a file of results is small.
 _LONGEST = 4096
 _MOST_BYTES = 1 << 28

@@ -22,19 +22,6 @@ if TYPE_CHECKING:
     from ..datasets.base import Kind
     from .files import SetResult
 
-__all__ = [
-    "Figure",
-    "Level",
-    "Samples",
-    "Summary",
-    "average_sets",
-    "choose_methods",
-    "nafc_curve",
-    "resample_set",
-    "sample_values",
-    "summarize",
-]
-
 Level = Literal["set", "task", "group", "overall"]
 Samples = Literal["paper", "subset", "demo", "own", "unknown", "mixed"]
 """Where the samples of a figure are from."""

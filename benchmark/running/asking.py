@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .planning import PlannedSet
     from .processes import Processes
 
-__all__ = ["Answered", "Asker", "EncoderAsker", "GenerativeAsker"]
-
 
 @dataclass(frozen=True)
 class Answered:

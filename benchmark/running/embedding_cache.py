@@ -30,8 +30,6 @@ from unisim_metrics.version import __version__
 if TYPE_CHECKING:
     from unisim_metrics.models import PerceptualModel
 
-__all__ = ["DEFAULT_MAX_BYTES", "DIGEST_BYTES", "EmbeddingCache", "default_folder", "identify"]
-
 DEFAULT_MAX_BYTES = 8 * 2**30
 DIGEST_BYTES = 32
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .embedding_cache import EmbeddingCache
     from .planning import PlannedSet
 
-__all__ = ["Encoded", "Encoder", "SetEmbeddings", "share_batches"]
-
 _T = TypeVar("_T")
 
 

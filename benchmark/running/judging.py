@@ -32,16 +32,6 @@ if TYPE_CHECKING:
     from .planning import PlannedSet
     from .processes import Processes
 
-__all__ = [
-    "Answer",
-    "Demonstration",
-    "demonstrate",
-    "judge_embeddings",
-    "judge_generations",
-    "judge_retrieval",
-    "solved_samples",
-]
-
 Demonstration: TypeAlias = tuple[Any, tuple[Any, ...], int]
 """A solved sample: reference, alternatives, index of the right one; images as Pillow images."""
 

@@ -33,8 +33,6 @@ from ..results.files import META_NAME
 from ..samples import Item, Sample, hash_samples, relative_name
 from ..tasks import TASKS, task_of
 
-__all__ = ["PlannedSet", "choose_datasets", "plan_set"]
-
 _FILE_NAME = re.compile(
     r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\.][^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\]{0,199}"
 )

@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
-__all__ = ["Processes", "default_device", "join_processes"]
-
 _T = TypeVar("_T")
 
 # The slowest process may still be reading images when the fastest one is done with its share.

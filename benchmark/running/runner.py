@@ -26,9 +26,6 @@ from .set_runner import Overwrite, SetRunner
 if TYPE_CHECKING:
     from torch import nn
 
-
-__all__ = ["MAX_DEMONSTRATIONS", "MAX_LOST", "Overwrite", "run"]
-
 MAX_LOST = 0.01
 """The share of a set's samples that may have no choice."""
 

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from .planning import PlannedSet
     from .processes import Processes
 
-__all__ = ["Overwrite", "SetRunner"]
-
 Overwrite = Literal["always", "only-missing", "never", "read-only"]
 """What to do about a result that is there already: see `run`."""
 

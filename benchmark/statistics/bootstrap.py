@@ -15,17 +15,6 @@ from numpy.typing import NDArray
 from ..samples import Stream
 from .intervals import Estimate
 
-__all__ = [
-    "RESAMPLES",
-    "average",
-    "check_arguments",
-    "draws",
-    "estimate",
-    "percentiles",
-    "resample",
-    "resample_together",
-]
-
 RESAMPLES = 1999
 """Resamples of an interval. One less than a round number: percentiles then fall on resamples."""
 

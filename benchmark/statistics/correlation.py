@@ -13,8 +13,6 @@ from ..samples import Stream
 from .bootstrap import RESAMPLES, check_arguments, draws, percentiles
 from .intervals import Estimate
 
-__all__ = ["Correlation", "correlate"]
-
 # Two models have one order only.
 _FEWEST = 3
 

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean
 
-__all__ = ["Estimate", "estimate_mean", "estimate_share"]
-
 
 @dataclass(frozen=True)
 class Estimate:

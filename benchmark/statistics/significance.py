@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bootstrap_p", "holm", "mcnemar_p"]
-
 # Below this a difference of two means is a rounding error: means of n values differ by 1 / n or more.
 _ZERO = 1e-12
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.metrics.sharing import hash_file
 
-__all__ = ["NamedFiles", "same_file"]
-
 
 class NamedFiles:
     """What the files held that were added so far."""

@@ -16,19 +16,6 @@ from torch import Tensor
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images.threads import run_tasks
 
-__all__ = [
-    "DECODING_ERRORS",
-    "load_image",
-    "open_image",
-    "open_images",
-    "orientation_of",
-    "pil_to_rgb",
-    "pil_to_tensor",
-    "turn_image",
-    "turn_tensor",
-    "unreadable",
-]
-
 DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
     *(TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),

@@ -15,20 +15,6 @@ from torch import Tensor
 
 from unisim_metrics.images.resizing import RANGE_SLACK
 
-__all__ = [
-    "ArrayImage",
-    "CheckedImage",
-    "ImageInput",
-    "Images",
-    "check_values",
-    "collect_images",
-    "count_images",
-    "is_image",
-    "is_pixel_array",
-    "list_images",
-    "tensor_of_array",
-]
-
 ArrayImage: TypeAlias = np.ndarray[Any, Any]
 """With the channels last, as Pillow, scikit-image and OpenCV have them."""
 ImageInput: TypeAlias = Tensor | Image.Image | ArrayImage | str | os.PathLike[str]

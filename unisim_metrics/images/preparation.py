@@ -41,8 +41,6 @@ from unisim_metrics.images.resizing import (
 )
 from unisim_metrics.images.threads import MAX_THREADS, run_tasks
 
-__all__ = ["prepare_image", "preprocess"]
-
 _Task: TypeAlias = Callable[[], Tensor]
 
 # Work is counted in pixels, those of the image and those of its crop.

@@ -26,16 +26,6 @@ from unisim_metrics.images.strips import is_strip, kept_taps, resize_strip, weig
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "RANGE_SLACK",
-    "flatten_alpha",
-    "normalise",
-    "normalise_bytes",
-    "resize_bytes",
-    "resize_floats",
-    "resize_pil",
-]
-
 RANGE_SLACK = 1e-3
 """How far float pixels may pass the ends of [0, 1]: rounding in half precision goes this far."""
 

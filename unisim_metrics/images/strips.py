@@ -15,8 +15,6 @@ from torch import Tensor
 
 from unisim_metrics.images.preprocessing import Preprocessing
 
-__all__ = ["Taps", "is_strip", "kept_taps", "resize_strip", "weigh_rows"]
-
 _CROPS = 16
 """From how many crops' length on an image is a strip. Photographs and panoramas are shorter."""
 

@@ -9,8 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["MAX_THREADS", "ahead", "run_tasks"]
-
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 

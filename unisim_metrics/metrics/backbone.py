@@ -8,8 +8,6 @@ from typing import Any, cast
 from unisim_metrics.models import PerceptualModel, load_model
 from unisim_metrics.models.kept import ModelLike
 
-__all__ = ["Backbone"]
-
 
 class Backbone:
     """Holds a model outside the module tree of a metric.

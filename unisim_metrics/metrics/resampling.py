@@ -9,8 +9,6 @@ from typing import Any
 from torch import Tensor
 from torchmetrics.wrappers import BootStrapper
 
-__all__ = ["check_resampled"]
-
 
 def check_resampled(inputs: Mapping[str, Any]) -> None:
     """Refuse inputs of which `BootStrapper` has drawn some anew and left others, so that pairs no longer match.

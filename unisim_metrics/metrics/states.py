@@ -6,8 +6,6 @@ from torch import Tensor
 
 from unisim_metrics.tasks import TASKS
 
-__all__ = ["NOTHING_SCORED", "one_fingerprint", "one_task"]
-
 # The task's index before the first update; a fingerprint is all zeros then.
 NOTHING_SCORED = -1
 

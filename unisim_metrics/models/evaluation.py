@@ -11,8 +11,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-__all__ = ["evaluation_mode", "own_precision"]
-
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 

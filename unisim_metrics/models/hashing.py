@@ -8,8 +8,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-__all__ = ["hash_weights", "weights_state"]
-
 
 def weights_state(module: nn.Module) -> tuple[tuple[int, int], ...]:
     """What changes when a weight of ``module`` does: addresses and versions.

@@ -43,8 +43,6 @@ from unisim_metrics.models.published import find_published
 from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
 from unisim_metrics.models.sources.hub import fetch_snapshot, is_hub_id
 
-__all__ = ["load_model"]
-
 _CHECKPOINT_SUFFIXES = (".pt", ".pth")
 
 

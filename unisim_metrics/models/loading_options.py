@@ -11,8 +11,6 @@ import torch
 from unisim_metrics.images import Preprocessing, Resample
 from unisim_metrics.models.generative.model import Mode
 
-__all__ = ["GENERATIVE_OPTIONS", "Options", "refuse"]
-
 GENERATIVE_OPTIONS = ("processor", "device_map", "batch_size", "mode", "debias")
 """What only generative models take."""
 

@@ -13,16 +13,6 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-__all__ = [
-    "LORA_LAYERS",
-    "LORA_RANK",
-    "is_peft_model",
-    "merge_lora",
-    "read_base_hash",
-    "unisim_lora",
-    "write_base_hash",
-]
-
 LORA_RANK = 16
 LORA_ALPHA = 32
 LORA_DROPOUT = 0.2

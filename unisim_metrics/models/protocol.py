@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
-__all__ = ["PerceptualModel"]
-
 
 @runtime_checkable
 class PerceptualModel(Protocol):

@@ -12,8 +12,6 @@ from unisim_metrics.models.checkpoints.conversion import convert
 from unisim_metrics.models.registry import ModelEntry
 from unisim_metrics.models.sources.hub import cache_root, fetch_snapshot, is_offline
 
-__all__ = ["find_published"]
-
 # The organisation on the Hub that hosts converted copies. There is none yet, and a name that nobody owns must
 # not be asked for: whoever claimed it could hand out other weights.
 HUB_ORG: str | None = None

@@ -7,8 +7,6 @@ from typing import Literal
 
 from unisim_metrics.images.preprocessing import Crop
 
-__all__ = ["BASES", "REGISTRY", "ModelEntry", "list_models", "pinned_revision"]
-
 
 @dataclass(frozen=True)
 class ModelEntry:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 
-__all__ = ["CLIP_VOCABULARY", "check_texts", "fix_text", "handle_long_texts", "handle_unknown_characters"]
-
 CLIP_VOCABULARY = 49408
 """The tokens of OpenAI's CLIP, whose texts pass ftfy first."""
 

@@ -25,8 +25,6 @@ from unisim_metrics.models.checkpoints.weight_checks import describe_keys
 from unisim_metrics.models.lora import LORA_RANK, unisim_lora
 from unisim_metrics.models.registry import BASES
 
-__all__ = ["Checkpoint", "load_checkpoint", "read_state_dict"]
-
 _DDP_PREFIX = "module."
 _TOWER = "vision_model."
 _PEFT_TOWER = "vision_model.base_model.model."

@@ -8,8 +8,6 @@ from typing import Any
 
 from unisim_metrics.errors import CheckpointError
 
-__all__ = ["check_adapter_config", "check_model_config"]
-
 # Adapters that are merged into the weights.
 _MERGED_ADAPTERS = ("LORA", "LOHA", "LOKR", "ADALORA", "IA3", "OFT", "BOFT", "VERA", "HRA")
 # Fields of an adapter's configuration that name modules, files or repositories to be read.

@@ -27,8 +27,6 @@ from unisim_metrics.models.checkpoints.weight_checks import describe_keys
 from unisim_metrics.models.lora import merge_lora
 from unisim_metrics.models.sources.archives import is_archive, unpacked
 
-__all__ = ["base_of_adapter", "convert", "revision_of_base"]
-
 _ADAPTER_CARD = """\
 ---
 library_name: peft

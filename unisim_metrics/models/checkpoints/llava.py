@@ -22,8 +22,6 @@ from unisim_metrics.models.checkpoints.directories import read_json, read_tokeni
 from unisim_metrics.models.generative.chat import NEWLINE_TOKEN
 from unisim_metrics.models.generative.instructions import IMAGE
 
-__all__ = ["LlavaCheckpoint", "is_llava_checkpoint", "read_llava"]
-
 
 @dataclass(frozen=True)
 class LlavaCheckpoint:

@@ -23,8 +23,6 @@ from unisim_metrics.models.checkpoints.weight_checks import describe_keys
 from unisim_metrics.models.generative.chat import NEWLINE_TOKEN, qwen_template
 from unisim_metrics.models.generative.instructions import IMAGE
 
-__all__ = ["convert_llava"]
-
 _NEWLINE = "model.image_newline"
 _EMBEDDING = "model.embed_tokens.weight"
 _HEAD = "lm_head.weight"

@@ -21,8 +21,6 @@ from unisim_metrics.models.checkpoints.open_clip_config import (
 from unisim_metrics.models.checkpoints.weight_checks import check_finite
 from unisim_metrics.models.encoders.open_clip import OpenCLIPEncoder
 
-__all__ = ["PREFIX", "load_open_clip", "wrap_open_clip"]
-
 PREFIX = "open_clip:"
 _HUB_SCHEME = "hf-hub:"
 _LOCAL_SCHEME = "local-dir:"

@@ -11,16 +11,6 @@ from typing import Any
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.models.checkpoints.directories import read_json
 
-__all__ = [
-    "CONFIG_NAME",
-    "check_config",
-    "preprocessing_of_file",
-    "read_hub_config",
-    "read_local_config",
-    "says_preprocessing",
-    "tokenizer_options",
-]
-
 CONFIG_NAME = "open_clip_config.json"
 
 _MODEL_KEYS = frozenset(

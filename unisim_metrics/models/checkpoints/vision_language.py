@@ -18,8 +18,6 @@ from unisim_metrics.models.checkpoints.weight_checks import check_finite, check_
 from unisim_metrics.models.generative.model import GenerativeModel
 from unisim_metrics.models.lora import merge_lora
 
-__all__ = ["is_generative", "load_generative", "read_generative", "read_processor", "wrap_generative"]
-
 # Buffers that older versions of transformers saved.
 _OLD_BUFFERS = ("position_ids", "inv_freq")
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from unisim_metrics.errors import CheckpointError
 
-__all__ = ["check_finite", "check_keys", "describe_keys"]
-
 
 def check_keys(source: str, missing: Any, extra: Any) -> None:
     """Raise a `CheckpointError` if weights are missing or left over."""

@@ -11,8 +11,6 @@ from typing import Any
 from unisim_metrics.errors import CheckpointError
 from unisim_metrics.models.generative.instructions import IMAGE, LETTERS, ImagePart, Part, Question
 
-__all__ = ["NEWLINE_TOKEN", "Chat", "Prompt", "qwen_template"]
-
 NEWLINE_TOKEN = "<image_newline>"
 
 # The conversation form "qwen_1_5" of the authors' code: an image stands where the text has it.

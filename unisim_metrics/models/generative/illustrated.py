@@ -14,8 +14,6 @@ from torch import Tensor
 from unisim_metrics.models.generative.chat import Prompt
 from unisim_metrics.models.generative.pictures import identify, to_rgb
 
-__all__ = ["EncodedImage", "Inputs", "SharedImages", "WholePrompts", "adds_special_tokens", "encodes_apart"]
-
 Inputs = dict[str, Any]
 Batches = Sequence[Sequence[Prompt]]
 

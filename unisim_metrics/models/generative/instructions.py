@@ -14,8 +14,6 @@ from typing import Any
 
 from unisim_metrics.tasks import TASKS, Modality, Task, modalities
 
-__all__ = ["IMAGE", "LETTERS", "ImagePart", "Part", "Question", "ask", "instructions_hash", "parse_letter"]
-
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 IMAGE = "<image>"
 

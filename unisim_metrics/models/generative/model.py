@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
-__all__ = ["Demonstration", "GenerativeModel", "Mode"]
-
 Mode = Literal["letters", "generate"]
 
 _BATCH_ON_CPU = 8

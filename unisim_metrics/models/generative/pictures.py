@@ -13,8 +13,6 @@ from torch import Tensor
 from unisim_metrics.images.decoding import load_image, pil_to_rgb
 from unisim_metrics.images.resizing import flatten_alpha
 
-__all__ = ["identify", "preparation", "to_rgb"]
-
 # What of an image processor's settings changes the pixels.
 _SETTINGS = (
     *("size", "crop_size", "do_resize", "do_center_crop", "do_convert_rgb", "do_rescale", "rescale_factor"),

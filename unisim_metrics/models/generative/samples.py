@@ -12,8 +12,6 @@ from unisim_metrics.models.generative.instructions import Question, ask
 from unisim_metrics.models.texts import check_texts
 from unisim_metrics.tasks import Modality, Task, modalities, resolve_task
 
-__all__ = ["Demonstration", "list_items", "solve"]
-
 Demonstration: TypeAlias = tuple[Any, Sequence[Any], int]
 """A solved sample: reference, alternatives, index of the right one."""
 

@@ -11,8 +11,6 @@ from pathlib import Path, PurePosixPath
 
 from unisim_metrics.errors import CheckpointError
 
-__all__ = ["is_archive", "unpacked"]
-
 _CONFIG = "config.json"
 
 

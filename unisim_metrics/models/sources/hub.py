@@ -9,8 +9,6 @@ from pathlib import Path
 from unisim_metrics.errors import ModelUnavailableError
 from unisim_metrics.models.registry import pinned_revision
 
-__all__ = ["cache_root", "fetch_snapshot", "hub_errors", "is_hub_id", "is_offline"]
-
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
 _FILE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
