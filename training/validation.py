@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from unisim_metrics.functional import choose
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Task
+from unisim_metrics.text_files import write_text
 
 from .errors import TrainingError
 from .stream import Pool
@@ -206,13 +206,10 @@ class Validator:
         return (choose(scores) == labels).tolist()
 
     def _write(self) -> None:
-        partial = self.file.with_name(f".{self.file.name}.partial")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text("".join(f"{line}\n" for line in self._lines.values()), encoding="utf-8")
-            os.replace(partial, self.file)
+            write_text(self.file, "".join(f"{line}\n" for line in self._lines.values()))
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise TrainingError(
                 f"The validation cannot be written to {self.file}: {error}. Earlier checkpoints stand;"
                 " make room and resume."

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterable
 
 from ..costs.efficiency import EfficiencyReport, ModelEfficiency
-from .apart import ApartRow
+from .other_tables import ApartRow
 from .tables import Cell, Table
 
 SOURCES: dict[str, Callable[[Cell], float | None]] = {

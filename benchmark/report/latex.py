@@ -8,10 +8,7 @@ from itertools import groupby
 
 from ..costs.efficiency import EfficiencyReport
 from ..paper import Column
-from .apart import HEADS as HEADS_APART
-from .apart import NOTE, ApartRow
-from .apart import describe as describe_apart
-from .costs import HEADS, describe, note
+from .other_tables import ApartRow, OtherTable, other_tables
 from .tables import Cell, Row, Table, groups_of
 
 _HEAD = r"""% Tables of UniSim-Bench. The preamble needs \usepackage{booktabs,graphicx,amssymb}"""
@@ -52,10 +49,7 @@ def to_latex(
 ) -> str:
     """Return tables as floats over two columns, for a document to input."""
     parts = [_HEAD, *(_table(table) for table in tables.values())]
-    if apart:
-        parts.append(_apart(apart))
-    if efficiency is not None:
-        parts.append(_efficiency(efficiency))
+    parts += (_other(table) for table in other_tables(efficiency, apart))
     return "\n\n".join(parts) + "\n"
 
 
@@ -73,22 +67,10 @@ def _table(table: Table) -> str:
     return _float(caption, str(table.number), len(table.columns), [*_heads(table.columns), *body])
 
 
-def _efficiency(report: EfficiencyReport) -> str:
-    rows = [_line(map(escape, (model.name, *describe(model)))) for model in report.models]
-    head = _line(["Model", *HEADS])
-    return _float(
-        rf"\textbf{{Efficiency}}. {escape(note(report))}",
-        "efficiency",
-        len(HEADS),
-        [head, r"\midrule", *rows],
-    )
-
-
-def _apart(rows: Sequence[ApartRow]) -> str:
-    body = [_line(map(escape, describe_apart(row))) for row in rows]
-    head = _line(map(escape, HEADS_APART))
-    caption = rf"\textbf{{Other samples}}. {escape(NOTE)}"
-    return _float(caption, "apart", len(HEADS_APART) - 1, [head, r"\midrule", *body])
+def _other(table: OtherTable) -> str:
+    head, *body = (_line(map(escape, cells)) for cells in (table.heads, *table.rows))
+    caption = rf"\textbf{{{table.title}}}. {escape(table.note)}"
+    return _float(caption, table.id, len(table.heads) - 1, [head, r"\midrule", *body])
 
 
 def _float(caption: str, label: str, columns: int, body: Iterable[str]) -> str:

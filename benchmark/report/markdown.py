@@ -6,10 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..costs.efficiency import EfficiencyReport
-from .apart import HEADS as HEADS_APART
-from .apart import NOTE, ApartRow
-from .apart import describe as describe_apart
-from .costs import HEADS, describe, note
+from .other_tables import ApartRow, other_tables
 from .tables import Cell, Row, Table, groups_of
 
 _LEGEND = """\
@@ -27,14 +24,10 @@ def to_markdown(
 ) -> str:
     """Return tables as a page."""
     parts = ["# UniSim-Bench", _LEGEND, *(_table(table) for table in tables.values())]
-    if apart:
-        lines = [_line(HEADS_APART), _line([":--", ":--", ":--", "--:", "--:", "--:", ":--"])]
-        lines += (_line(map(escape, describe_apart(row))) for row in apart)
-        parts.append(f"## Other samples\n\n{escape(NOTE)}\n\n" + "\n".join(lines))
-    if efficiency is not None:
-        lines = [_line(["Model", *HEADS]), _line([":--", *("--:" for _ in HEADS)])]
-        lines += (_line([escape(model.name), *describe(model)]) for model in efficiency.models)
-        parts.append("## Efficiency\n\n" + "\n".join(lines) + f"\n\n{escape(note(efficiency))}")
+    for other in other_tables(efficiency, apart):
+        sides = ("--:" if column in other.numbers else ":--" for column in range(len(other.heads)))
+        lines = [_line(other.heads), _line(sides), *(_line(map(escape, row)) for row in other.rows)]
+        parts.append(f"## {other.title}\n\n{escape(other.note)}\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,13 +13,10 @@ from unisim_metrics.version import __version__
 
 from ..paper import PAPER_MODELS, PAPER_TABLES, Column
 from ..tasks import TASKS
-from .apart import HEADS as HEADS_APART
-from .apart import NOTE, ApartRow
-from .apart import describe as describe_apart
 from .charts import plot, radar, scatter
-from .costs import HEADS, KINDS, describe, note
 from .figures import icl_curves, nafc_curves, task_maps
 from .measurements import SETS, Measurement
+from .other_tables import KINDS, ApartRow, apart_table, describe_costs, efficiency_table
 from .tables import GROUPS, Cell, Row, Table, groups_of
 
 if TYPE_CHECKING:
@@ -107,9 +104,7 @@ def to_html(
         nafc=plot(nafc, names, unit="alternatives") if nafc else None,
         icl=plot(icl, names, unit="demonstrations") if icl else None,
         efficiency=efficiency and _efficiency(efficiency),
-        apart=[describe_apart(row) for row in apart],
-        apart_heads=HEADS_APART,
-        apart_note=NOTE,
+        apart=apart_table(apart) if apart else None,
         provenance=[
             _provenance(measured, rows[measured.id].name) for measured in known if measured.id in rows
         ],
@@ -223,11 +218,12 @@ def _efficiency(report: EfficiencyReport) -> dict[str, Any]:
     fastest = {kind: max(getattr(model, kind) or 0 for model in report.models) for kind in KINDS}
     lines = []
     for model in report.models:
-        parameters, *ratios, memory = describe(model)
+        parameters, *ratios, memory = describe_costs(model)
         shares = [(getattr(model, kind) or 0) / (fastest[kind] or 1) for kind in KINDS]
         bars = list(zip(ratios, shares, strict=True))
         lines.append({"name": model.name, "parameters": parameters, "bars": bars, "memory": memory})
-    return {"heads": HEADS, "lines": lines, "note": note(report)}
+    table = efficiency_table(report)
+    return {"heads": table.heads[1:], "lines": lines, "note": table.note}
 
 
 def _provenance(measured: Measurement, name: str) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from unisim_metrics.text_files import write_text
 
 from ..costs.efficiency import read_efficiency
-from .apart import apart_rows
 from .csv_tables import apart_to_csv, efficiency_to_csv, to_csv
 from .latex import to_latex
 from .markdown import to_markdown
 from .measurements import read_measurements
+from .other_tables import apart_rows
 from .page import to_html
 from .tables import build_tables, names_of
 

@@ -39,6 +39,7 @@ def efficiency(
     [bold]unisim bench efficiency unisim-mini unisim-vit-b-32[/]
     """
     from unisim_metrics.benchmark.costs.efficiency import measure_efficiency, write_efficiency
+    from unisim_metrics.benchmark.report.other_tables import KINDS, describe_costs
 
     destination = Output(form, as_json, as_csv, output)
     destination.check()
@@ -46,17 +47,9 @@ def efficiency(
     rows = [
         {
             "model": model.name,
-            "parameters": f"{model.parameters / 1e6:.1f} M",
-            "images": _times(model.images),
-            "texts": _times(model.texts),
-            "comparisons": _times(model.comparisons),
-            "peak_memory": f"{model.peak_memory_bytes / 2**20:,.0f} MiB",
+            **dict(zip(("parameters", *KINDS, "peak_memory"), describe_costs(model), strict=True)),
         }
         for model in measured.models
     ]
     destination.write(Result(rows, title=f"Throughput as a ratio to {measured.baseline}"))
     print_note(f"Wrote {write_efficiency(measured, results)}")
-
-
-def _times(ratio: float | None) -> str:
-    return "–" if ratio is None else f"{ratio:.2f}×"

@@ -15,9 +15,15 @@ from typing_extensions import Self
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.generative.chat import Chat, Prompt
 from unisim_metrics.models.generative.illustrated import Inputs, SharedImages, WholePrompts, encodes_apart
-from unisim_metrics.models.generative.instructions import ask, instructions_hash, parse_letter
+from unisim_metrics.models.generative.instructions import (
+    Demonstration,
+    ask,
+    instructions_hash,
+    list_items,
+    parse_letter,
+    solve,
+)
 from unisim_metrics.models.generative.pictures import preparation
-from unisim_metrics.models.generative.samples import Demonstration, list_items, solve
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.prompts import check_prompts
 from unisim_metrics.tasks import check_method, check_task, modalities
