@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from .encoding import Encoder, share_batches
 from .judging import Answer, judge_embeddings, judge_generations, judge_retrieval
@@ -34,28 +34,10 @@ class Answered:
     texts_encoded: int = 0
 
 
-class Asker(Protocol):
-    """Puts sets to a model, in two steps: all processes take part in the first, the leader alone does the second."""
-
-    def count(self, plans: Sequence[PlannedSet]) -> int:
-        """Return how many items of the sets this process will go through."""
-        ...
-
-    def ask(self, planned: PlannedSet, advance: Callable[[int], object]) -> Callable[[], Answered]:
-        """Pass a set through the model, and return what turns it into answers.
-
-        Args:
-            planned: The set.
-            advance: Is called with numbers of items that are done.
-
-        Raises:
-            ValueError: If the model takes an item for wrong.
-        """
-        ...
-
-
 class EncoderAsker:
-    """Puts sets to a model that embeds.
+    """Puts sets to a model that embeds, in two steps.
+
+    All processes take part in the first, the leader alone does the second.
 
     Args:
         encoder: The model with what it has embedded.
@@ -69,7 +51,15 @@ class EncoderAsker:
         return self.encoder.count(plans)
 
     def ask(self, planned: PlannedSet, advance: Callable[[int], object]) -> Callable[[], Answered]:
-        """Embed what is not embedded yet."""
+        """Embed what is not embedded yet, and return what turns it into answers.
+
+        Args:
+            planned: The set.
+            advance: Is called with numbers of items that are done.
+
+        Raises:
+            ValueError: If the model takes an item for wrong.
+        """
         encoded = self.encoder.encode(planned, advance)
 
         def judge() -> Answered:
@@ -82,7 +72,7 @@ class EncoderAsker:
 
 
 class GenerativeAsker:
-    """Puts sets to a model that compares, and does not embed.
+    """Puts sets to a model that compares, and does not embed; as `EncoderAsker` does.
 
     Args:
         models: The model as it is asked about each set, with solved samples or without.
@@ -122,3 +112,7 @@ class GenerativeAsker:
             advance=advance,
         )
         return lambda: Answered(answers, unreadable)
+
+
+Asker: TypeAlias = EncoderAsker | GenerativeAsker
+"""Either of them."""

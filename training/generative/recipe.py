@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from unisim_metrics.tasks import Task
 
@@ -34,13 +34,8 @@ class TaskCounts:
 
     def by_task(self) -> dict[Task, int]:
         """The counts of the tasks that there are any of."""
-        counts: dict[Task, int] = {
-            "image-image": self.image_image,
-            "image-text": self.image_text,
-            "caption": self.caption,
-            "quality": self.quality,
-        }
-        return {task: count for task, count in counts.items() if count}
+        counts = {name.replace("_", "-"): count for name, count in dataclasses.asdict(self).items() if count}
+        return cast("dict[Task, int]", counts)
 
 
 @dataclass(frozen=True)
@@ -92,11 +87,7 @@ class LearningRates:
 
     def by_part(self) -> dict[Part, float]:
         """The rates by the names of the parts."""
-        return {
-            "language_model": self.language_model,
-            "projector": self.projector,
-            "vision_tower": self.vision_tower,
-        }
+        return cast("dict[Part, float]", dataclasses.asdict(self))
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from unisim_metrics import load_model
@@ -28,22 +25,17 @@ from .publication import Publication, check_hub_id, check_weights, complete, pub
 ADAPTER = "adapter"
 
 
-@contextmanager
-def prepare_generative(
-    run: FinishedRun,
-    repo: str,
-    *,
-    base: str | None = None,
-    license: str | None = None,
-    token: str | None = None,
-) -> Iterator[Publication]:
-    """Make everything that is to be published, in a temporary folder, and read it back.
+def fill_generative(
+    run: FinishedRun, repo: str, folder: Path, *, base: str | None, license: str | None, token: str | None
+) -> Publication:
+    """Make everything that is to be published in a folder, and read it back.
 
     The full weights stand at the top. An adapter stands in `adapter/`; only then is the base asked of the Hub.
 
     Args:
         run: The run.
         repo: `ORG/NAME`.
+        folder: The folder; it must not be there.
         base: The base's Hub id; that of the run by default.
         license: The licence's identifier on the Hub; research only by default.
         token: For a private base.
@@ -56,29 +48,27 @@ def prepare_generative(
     """
     name = base or str(run.recipe["base"])
     revision = run.environment.get("base_revision") if base is None else None
-    with TemporaryDirectory(prefix="unisim-publish-") as temporary:
-        folder = Path(temporary) / "model"
-        if run.has_adapter:
-            check_hub_id(name)
-            found = load_base(name, revision, token)
-            check_weights(found, run)
-            revision = found.revision
-            weights = _merge(run.adapter, found, folder)
-        else:
-            shutil.copytree(run.model, folder)
-            weights = hash_weights(read_generative(run.model).state_dict())
-        model: Any = load_model(folder)
-        if model.weights_hash() != weights:
-            raise CheckpointError(
-                f"The weights in {folder} must be those of the run in {run.folder}, but are others: nothing is"
-                " published."
-            )
-        model.name = repo
-        public_base = name if is_hub_id(name) else None
-        public = public_run(run, public_base or "a model of one's own")
-        about = Model(repo, public_base, revision, license, signature(model, None))
-        card = generative_card(about, public, model.backbone.config.model_type)
-        yield complete(folder, repo, public, card)
+    if run.has_adapter:
+        check_hub_id(name)
+        found = load_base(name, revision, token)
+        check_weights(found, run)
+        revision = found.revision
+        weights = _merge(run.adapter, found, folder)
+    else:
+        shutil.copytree(run.model, folder)
+        weights = hash_weights(read_generative(run.model).state_dict())
+    model: Any = load_model(folder)
+    if model.weights_hash() != weights:
+        raise CheckpointError(
+            f"The weights in {folder} must be those of the run in {run.folder}, but are others: nothing is"
+            " published."
+        )
+    model.name = repo
+    public_base = name if is_hub_id(name) else None
+    public = public_run(run, public_base or "a model of one's own")
+    about = Model(repo, public_base, revision, license, signature(model, None))
+    card = generative_card(about, public, model.backbone.config.model_type)
+    return complete(folder, repo, public, card)
 
 
 def _merge(adapter: Path, base: Base, folder: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from unisim_metrics import load_model
 from unisim_metrics.models import convert
-from unisim_metrics.models.checkpoints.directories import PROCESSOR_FILES, load_base, read_json
+from unisim_metrics.models.checkpoints.directories import PROCESSOR_FILES, Base, load_base, read_json
 from unisim_metrics.models.registry import REGISTRY
 from unisim_metrics.signature import signature
 
@@ -85,38 +85,40 @@ def prepare(
     The arguments and errors are those of `publish`. Nothing is asked of the Hub but the base.
     """
     check_repository_name(repo)
+    fill = _fill
     if run.generative:
-        from .generative import prepare_generative
-
-        with prepare_generative(run, repo, base=base, license=license, token=token) as publication:
-            yield publication
-        return
-    base_name, directory = _find_base(run, base, token)
-    revision = directory.name if _COMMIT.fullmatch(directory.name) else None
+        from .generative import fill_generative as fill
     with TemporaryDirectory(prefix="unisim-publish-") as temporary:
-        folder = Path(temporary) / "model"
-        folder.mkdir()
-        for name in (*_ADAPTER_FILES, *PROCESSOR_FILES):
-            if (run.adapter / name).is_file():
-                shutil.copyfile(run.adapter / name, folder / name)
-        # peft reads here which model the adapter goes on, and which version of it.
-        on = {"base_model_name_or_path": base_name, "revision": revision}
-        write_json(folder / "adapter_config.json", read_json(folder / "adapter_config.json") | on)
-        convert(folder, folder / MERGED, base=directory, merged=True)
-        signed, size = _read_back(folder / MERGED, repo)
-        model = Model(repo, base_name, revision, license, signed)
-        public = public_run(run, base_name)
-        yield complete(folder, repo, public, clip_card(model, public, size))
+        yield fill(run, repo, Path(temporary) / "model", base=base, license=license, token=token)
 
 
-def _find_base(run: FinishedRun, base: str | None, token: str | None) -> tuple[str, Path]:
-    """The Hub id of the run's base, and the directory that it was fetched to."""
+def _fill(
+    run: FinishedRun, repo: str, folder: Path, *, base: str | None, license: str | None, token: str | None
+) -> Publication:
+    """Put the adapter on top of a folder, and full weights below it."""
+    found = _find_base(run, base, token)
+    revision = found.directory.name if _COMMIT.fullmatch(found.directory.name) else None
+    folder.mkdir()
+    for name in (*_ADAPTER_FILES, *PROCESSOR_FILES):
+        if (run.adapter / name).is_file():
+            shutil.copyfile(run.adapter / name, folder / name)
+    # peft reads here which model the adapter goes on, and which version of it.
+    on = {"base_model_name_or_path": found.name, "revision": revision}
+    write_json(folder / "adapter_config.json", read_json(folder / "adapter_config.json") | on)
+    convert(folder, folder / MERGED, base=found.directory, merged=True)
+    signed, size = _read_back(folder / MERGED, repo)
+    public = public_run(run, found.name)
+    card = clip_card(Model(repo, found.name, revision, license, signed), public, size)
+    return complete(folder, repo, public, card)
+
+
+def _find_base(run: FinishedRun, base: str | None, token: str | None) -> Base:
     name = base or str(run.environment["base"])
     if name not in REGISTRY:
         check_hub_id(name)
     found = load_base(name, revision=None if base else run.recipe.get("revision"), token=token)
     check_weights(found, run)
-    return found.name, found.directory
+    return found
 
 
 def _read_back(merged: Path, repo: str) -> tuple[str, int]:
