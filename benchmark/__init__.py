@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from .costs.efficiency import measure_efficiency
     from .datasets import AnnotationError, Dataset, PooledDataset, list_datasets, load_dataset, register
     from .report import write_report
-    from .results.comparison import Comparison, compare
-    from .results.lookup import find_models
+    from .results.comparison import Comparison, compare, find_models
     from .results.summary import Summary, nafc_curve, summarize
     from .running.runner import run
     from .samples import Item, Sample, hash_samples
@@ -58,8 +57,7 @@ __getattr__, __dir__ = lazily(
             "register",
         ),
         "report": ("write_report",),
-        "results.comparison": ("Comparison", "compare"),
-        "results.lookup": ("find_models",),
+        "results.comparison": ("Comparison", "compare", "find_models"),
         "results.summary": ("Summary", "nafc_curve", "summarize"),
         "running.runner": ("run",),
         "samples": ("Item", "Sample", "hash_samples"),

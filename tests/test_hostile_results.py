@@ -22,6 +22,7 @@ from tried import row
 from unisim_metrics import load_model
 from unisim_metrics.benchmark import PooledDataset, load_dataset, run
 from unisim_metrics.benchmark.datasets import registry
+from unisim_metrics.benchmark.results.comparison import find_models
 from unisim_metrics.benchmark.results.files import (
     folder_name,
     read_meta,
@@ -29,7 +30,6 @@ from unisim_metrics.benchmark.results.files import (
     result_folder,
     write_result,
 )
-from unisim_metrics.benchmark.results.lookup import find_models
 from unisim_metrics.benchmark.running.planning import choose_datasets
 from unisim_metrics.images import Preprocessing
 

@@ -69,13 +69,13 @@ def _git_state() -> str | None:
     return f"{commit}+" if changes else commit
 
 
-def check_recipe(out: Path, recipe: Mapping[str, Any], resume: bool) -> None:
-    """Check that a folder holds no run, or one of the same recipe that is to go on.
+def check_recipe(out: Path, recipe: Mapping[str, Any], resume: bool, name: str = "recipe.json") -> None:
+    """Check that a folder holds no run, or one of the same recipe, written down as `name`, that is to go on.
 
     Raises:
         TrainingError: If it does not.
     """
-    written = out / "recipe.json"
+    written = out / name
     if not written.is_file():
         return
     if not resume:

@@ -6,7 +6,7 @@ hold the instruction as second turn, and whose `metadata.dataset` tells a record
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..samples import Candidate
@@ -62,12 +62,16 @@ class _HQEdit(PooledDataset):
     citation = "Hui et al. (2024), HQ-Edit, arXiv 2404.09990"
     url = "https://thefllood.github.io/HQEdit_web/"
 
-    def _described(self, split: Split) -> Iterator[tuple[list[Path], list[str]]]:
-        """Yield the source and the edited image of each record, with the description of each."""
+    def pool(self, split: Split) -> Sequence[Candidate]:
+        """Return two choices a record: the source's and the edited image's."""
+        candidates: list[Candidate] = []
         for record in read_json(self.path(f"HQ-Edit/{split}.json")):
             if record.record("metadata").text("dataset") != "HQ-Edit-Diff":
                 images = [self.root / name for name in _two_images(record)]
-                yield images, [record.text("input"), record.text("output")]
+                texts = [record.text("input"), record.text("output")]
+                first, second = (images, texts) if self.task == "caption" else (texts, images)
+                candidates += ((first[side], (second[side], second[1 - side])) for side in (0, 1))
+        return candidates
 
 
 class HQEditImages(_HQEdit):
@@ -76,28 +80,12 @@ class HQEditImages(_HQEdit):
     id = "hq-edit-images"
     task = "image-text"
 
-    def pool(self, split: Split) -> Sequence[Candidate]:
-        """Return two choices a record."""
-        return [
-            (texts[side], (images[side], images[1 - side]))
-            for images, texts in self._described(split)
-            for side in (0, 1)
-        ]
-
 
 class HQEditCaptions(_HQEdit):
     """Each of the two images of a record against its two descriptions. Images are named from the data root."""
 
     id = "hq-edit-captions"
     task = "caption"
-
-    def pool(self, split: Split) -> Sequence[Candidate]:
-        """Return two choices a record."""
-        return [
-            (images[side], (texts[side], texts[1 - side]))
-            for images, texts in self._described(split)
-            for side in (0, 1)
-        ]
 
 
 def _two_images(record: Entry) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..samples import Candidate, Sample, Stream, arrange
 from .annotations import Entry, read_json
@@ -124,10 +125,20 @@ class HPDv2Nafc(HPDv2):
         """Return all groups of so many images of each record, where one is ranked best."""
         return self._choices(split, self.alternatives)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Its class stands nowhere by its name.
+        return _restored, (self.alternatives, self.__dict__)
+
 
 def _nafc(alternatives: int) -> type[HPDv2Nafc]:
     members = {"id": f"hpdv2-nafc-{alternatives}", "alternatives": alternatives, "__module__": __name__}
     return type(f"HPDv2Nafc{alternatives}", (HPDv2Nafc,), members)
+
+
+def _restored(alternatives: int, state: dict[str, Any]) -> HPDv2Nafc:
+    dataset = NAFC_SETS[alternatives - 2](state["root"])
+    dataset.__dict__.update(state)
+    return dataset
 
 
 NAFC_SETS = tuple(_nafc(alternatives) for alternatives in range(2, 9))

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from ...checkpoints import whole_folder
-from ...errors import TrainingError
+from ...environment import check_recipe
 from .. import recipe as generative
 from .. import run
 from .model import write_base
@@ -42,13 +42,7 @@ def start(recipe: Recipe, root: Path, out: Path, *, resume: bool = False, worker
         FileNotFoundError: If a part of the data is missing.
     """
     written = out / "mini.json"
-    if written.is_file():
-        if not resume:
-            raise TrainingError(f"The folder {out} holds a run: resume it, or choose another folder.")
-        if json.loads(written.read_text(encoding="utf-8")) != recipe.to_dict():
-            raise TrainingError(
-                f"The run in {out} is of another recipe, see {written}: resume it with the same."
-            )
+    check_recipe(out, recipe.to_dict(), resume, written.name)
     out.mkdir(parents=True, exist_ok=True)
     written.write_text(json.dumps(recipe.to_dict(), indent=2) + "\n", encoding="utf-8")
     with _once(out / TRIPLETS, "The triplets") as folder:

@@ -1,10 +1,10 @@
-"""`unisim bench`: the benchmark's commands, one file each."""
+"""`unisim bench`: the benchmark's commands, a file a subject."""
 
 from __future__ import annotations
 
 import typer
 
-from unisim_metrics.cli.bench import compare, data, demo, efficiency, report, run, samples
+from unisim_metrics.cli.bench import compare, data, demo, efficiency, report, run
 
 app = typer.Typer(
     help="UniSim-Bench: 7 perceptual tasks over 25 datasets.",
@@ -14,7 +14,7 @@ app = typer.Typer(
 
 app.add_typer(data.app, name="data")
 app.command("run")(run.run)
-app.command("samples")(samples.samples)
+app.command("samples")(data.samples)
 app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
 app.command("report")(report.report)

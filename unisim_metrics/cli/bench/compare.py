@@ -40,7 +40,7 @@ def compare(
     [bold]unisim bench compare unisim-mini clip-vit-b-32[/]
     """
     from unisim_metrics.benchmark.results.comparison import compare as compare_models
-    from unisim_metrics.benchmark.results.lookup import find_models
+    from unisim_metrics.benchmark.results.comparison import find_models
 
     destination = Output(form, as_json, as_csv, output)
     destination.check()

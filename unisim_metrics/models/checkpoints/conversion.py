@@ -25,7 +25,7 @@ from unisim_metrics.models.checkpoints.llava import is_llava_checkpoint
 from unisim_metrics.models.checkpoints.llava_conversion import convert_llava
 from unisim_metrics.models.checkpoints.weight_checks import describe_keys
 from unisim_metrics.models.lora import merge_lora
-from unisim_metrics.models.sources.archives import is_archive, unpacked
+from unisim_metrics.models.sources.archives import unpacked
 
 _ADAPTER_CARD = """\
 ---
@@ -95,7 +95,7 @@ def convert(
             f"Argument `source` must be a file or directory, but there is no {str(source)!r}."
         )
     hub: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
-    with no_progress_bar(), _new_directory(out) as directory, _folder(source) as source:
+    with no_progress_bar(), _new_directory(out) as directory, unpacked(source) as source:
         if source.is_dir() and is_llava_checkpoint(source):
             if base is not None or base_name is not None:
                 raise ValueError(
@@ -161,16 +161,6 @@ def revision_of_base(directory: Path) -> str | None:
     """The version of its base on the Hub that an adapter's configuration names, if it does."""
     revision = read_json(directory / "adapter_config.json").get("revision")
     return None if revision is None else str(revision)
-
-
-@contextmanager
-def _folder(source: Path) -> Iterator[Path]:
-    """The directory inside an archive; anything else as it is."""
-    if not is_archive(source):
-        yield source
-        return
-    with unpacked(source) as folder:
-        yield folder
 
 
 def _copy_processor(source: Path, target: Path) -> None:

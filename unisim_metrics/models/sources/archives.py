@@ -14,17 +14,17 @@ from unisim_metrics.errors import CheckpointError
 _CONFIG = "config.json"
 
 
-def is_archive(path: Path) -> bool:
+def _is_archive(path: Path) -> bool:
     """Whether a file is a zip or tar archive with a `config.json`; a `.pt` is a zip archive without."""
     return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)) and bool(_config(path))
 
 
 @contextmanager
 def unpacked(archive: Path) -> Iterator[Path]:
-    """Unpack an archive beside itself for the time of the block.
+    """Unpack an archive beside itself for the time of the block; anything else stays as it is.
 
     Args:
-        archive: One for which `is_archive` holds.
+        archive: A file, or a directory.
 
     Returns:
         The directory in it that has the `config.json`.
@@ -32,6 +32,9 @@ def unpacked(archive: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: If the archive is damaged, or a member would be written outside.
     """
+    if not _is_archive(archive):
+        yield archive
+        return
     with tempfile.TemporaryDirectory(prefix=f".{archive.stem}-", dir=archive.parent) as folder:
         try:
             if zipfile.is_zipfile(archive):
