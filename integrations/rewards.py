@@ -17,7 +17,7 @@ from torch import Tensor
 from unisim_metrics.columns import as_lists
 from unisim_metrics.functional import compare, meetings, score_pairs, wins
 from unisim_metrics.images import list_images
-from unisim_metrics.metrics.sharing import EmbedOnce
+from unisim_metrics.metrics.wrappers import EmbedOnce
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike, check_prompts

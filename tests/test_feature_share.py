@@ -20,7 +20,7 @@ from torchmetrics.wrappers import FeatureShare
 from unisim_metrics import UniSimRanking, UniSimScore, load_model
 from unisim_metrics.functional import unisim_score
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.metrics.sharing import content_of
+from unisim_metrics.metrics.wrappers import content_of
 
 FIRST, SECOND = photos(2)
 SIZE = (40, 40)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unisim_metrics.errors import ImageReadError
-from unisim_metrics.metrics.sharing import hash_file
+from unisim_metrics.metrics.wrappers import hash_file
 
 
 class NamedFiles:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from accelerate.utils import ProjectConfiguration
 
 from unisim_metrics import load_model
 from unisim_metrics.models import EncoderModel
-from unisim_metrics.models.checkpoints.directories import PROCESSOR_FILES, Base, load_base, no_progress_bar
+from unisim_metrics.models.checkpoints.conversion import copy_processor
+from unisim_metrics.models.checkpoints.directories import Base, load_base, no_progress_bar
 from unisim_metrics.models.lora import write_base_hash
 
 from ..checkpoints import whole_folder
@@ -120,9 +120,7 @@ def finish(trainer: Trainer, base: Base) -> Path:
             # peft would look on the Hub whether the base's embeddings were resized: they were not.
             model.save_pretrained(partial, save_embedding_layers=False)
             write_base_hash(partial, written["base_hash"])
-            for name in PROCESSOR_FILES:
-                if (base.directory / name).is_file():
-                    shutil.copyfile(base.directory / name, partial / name)
+            copy_processor(base.directory, partial)
     trainer.accelerator.wait_for_everyone()
     return folder
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from unisim_metrics import load_model
 from unisim_metrics.models import convert
-from unisim_metrics.models.checkpoints.directories import PROCESSOR_FILES, Base, load_base, read_json
+from unisim_metrics.models.checkpoints.conversion import copy_processor
+from unisim_metrics.models.checkpoints.directories import Base, load_base, read_json
 from unisim_metrics.models.registry import REGISTRY
 from unisim_metrics.signature import signature
 
@@ -99,9 +100,10 @@ def _fill(
     found = _find_base(run, base, token)
     revision = found.directory.name if _COMMIT.fullmatch(found.directory.name) else None
     folder.mkdir()
-    for name in (*_ADAPTER_FILES, *PROCESSOR_FILES):
+    for name in _ADAPTER_FILES:
         if (run.adapter / name).is_file():
             shutil.copyfile(run.adapter / name, folder / name)
+    copy_processor(run.adapter, folder)
     # peft reads here which model the adapter goes on, and which version of it.
     on = {"base_model_name_or_path": found.name, "revision": revision}
     write_json(folder / "adapter_config.json", read_json(folder / "adapter_config.json") | on)

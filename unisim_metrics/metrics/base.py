@@ -16,9 +16,8 @@ from torchmetrics.utilities.prints import rank_zero_warn
 
 from unisim_metrics.columns import as_lists
 from unisim_metrics.metrics.backbone import Backbone
-from unisim_metrics.metrics.resampling import check_resampled
-from unisim_metrics.metrics.sharing import FeatureNetwork, Hidden, SharedEmbedder
 from unisim_metrics.metrics.states import NOTHING_SCORED, one_fingerprint, one_task
+from unisim_metrics.metrics.wrappers import FeatureNetwork, Hidden, SharedEmbedder, check_resampled
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.models.comparing import Embedder
 from unisim_metrics.models.kept import ModelLike

@@ -110,7 +110,7 @@ def convert(
                     " holds a full model: its adapter is merged already. Use `merged=True`."
                 )
             read_clip(source).save_pretrained(directory)
-            _copy_processor(source, directory)
+            copy_processor(source, directory)
             return out
         if source.is_dir():
             if base is None and revision is None:
@@ -121,9 +121,9 @@ def convert(
         else:
             checkpoint = load_checkpoint(source, base, **hub)
             model, loaded, foreign = checkpoint.model, checkpoint.base, checkpoint.foreign
-        _copy_processor(loaded.directory, directory)
+        copy_processor(loaded.directory, directory)
         if source.is_dir():
-            _copy_processor(source, directory)
+            copy_processor(source, directory)
         if merged:
             merge_lora(model).save_pretrained(directory)  # type: ignore[operator]
             return out
@@ -163,7 +163,8 @@ def revision_of_base(directory: Path) -> str | None:
     return None if revision is None else str(revision)
 
 
-def _copy_processor(source: Path, target: Path) -> None:
+def copy_processor(source: Path, target: Path) -> None:
+    """Copy what stands in a model's directory of its tokenizer and its processor."""
     for name in PROCESSOR_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)

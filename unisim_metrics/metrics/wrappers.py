@@ -1,13 +1,15 @@
-"""What `torchmetrics.wrappers.FeatureShare` asks for: an encoder as a module, its inputs as keys of a cache.
+"""What the wrappers of torchmetrics ask for.
 
-A key is what an image or a text holds, in a few bytes that can be compared.
+`FeatureShare` wants an encoder as a module, and its inputs as keys of a cache: what an image or a text holds, in a few
+bytes that can be compared. `BootStrapper` draws the rows of tensors and leaves all else in order.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torchmetrics.wrappers import BootStrapper
 
 from unisim_metrics.images.decoding import pil_to_rgb, unreadable
 from unisim_metrics.models import PerceptualModel
@@ -168,3 +171,33 @@ def _pixels(image: Image.Image) -> np.ndarray[Any, Any]:
 
 def _hash_pixels(array: np.ndarray[Any, Any]) -> tuple[str, str]:
     return str(array.shape), hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def check_resampled(inputs: Mapping[str, Any]) -> None:
+    """Refuse inputs of which `BootStrapper` has drawn some anew and left others, so that pairs no longer match.
+
+    Neither lengths nor values tell: a draw may be as long as the batch, and any list may belong to it. So this
+    looks who calls.
+
+    Args:
+        inputs: The arguments of `update` by name.
+
+    Raises:
+        ValueError: If a `BootStrapper` calls, and an input is not a tensor.
+    """
+    odd = [name for name, value in inputs.items() if value is not None and not isinstance(value, Tensor)]
+    if odd and _is_bootstrapped():
+        raise ValueError(
+            f"Argument `{odd[0]}` must be a tensor inside a `BootStrapper`, which resamples tensors and leaves lists,"
+            f" prompts among them, in their order, but got {type(inputs[odd[0]]).__name__}. For intervals of such"
+            ' scores resample the scores themselves: `UniSimScore(reduction="none")` and `scipy.stats.bootstrap`.'
+        )
+
+
+def _is_bootstrapped() -> bool:
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is BootStrapper.update.__code__:
+            return True
+        frame = frame.f_back
+    return False
