@@ -30,7 +30,8 @@ from benchmark_data import (
 )
 from oracle import PROMPTS, PlainClip
 from PIL import Image
-from test_datasets import ORACLES, PAPER, TRAINED, Choice, Malicious
+from set_oracles import ORACLES, PAPER, TRAINED, Choice
+from test_damaged_annotations import Malicious
 from typer.testing import CliRunner
 
 from unisim_metrics.benchmark import hash_samples, load_dataset

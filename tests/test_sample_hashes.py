@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from benchmark_data import draw, write_benchmark, write_imagereward
-from test_datasets import PAPER, TRAINED
+from set_oracles import PAPER, TRAINED
 
 import unisim_metrics.benchmark
 
