@@ -120,7 +120,7 @@ def test_the_default_baseline_is_clip_vit_b_32() -> None:
 def test_memory_of_a_process_grows_by_what_it_fills() -> None:
     # In a process of its own: what earlier tests used, and their threads give back meanwhile, is not in its peak.
     script = (
-        "import torch; from unisim_metrics.benchmark.costs.environment import peak_memory\n"
+        "import torch; from unisim_metrics.benchmark.costs.memory import peak_memory\n"
         "before = peak_memory(torch.device('cpu')); kept = torch.ones(2**27)\n"
         "print(peak_memory(torch.device('cpu')) - before)"
     )

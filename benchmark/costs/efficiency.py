@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..results.files import Environment
+from ..results.files import Environment, describe_environment
 from ..results.records import Amount, Count, Line, Record, read_record, write_record
 
 if TYPE_CHECKING:
@@ -102,8 +102,6 @@ def measure_efficiency(
         OSError: If a model cannot be loaded.
     """
     import torch
-
-    from .environment import describe_environment
 
     if batch_size < 4 or rounds < 1:
         raise ValueError(

@@ -9,10 +9,12 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 from pydantic import field_validator, model_validator
@@ -22,12 +24,26 @@ from ..provenance import Provenance
 from ..tasks import TASKS
 from .records import Amount, Choices, Count, Hash, Line, Record, Share, Values, read_record, write_record
 
+if TYPE_CHECKING:
+    import torch
+
 SCHEMA_VERSION = 1
 META_NAME = "model_meta.json"
 UNANSWERED = 255
 """The choice of a sample that was not judged: an image could not be read. It is in no figure."""
 NO_ALTERNATIVE = 254
 """The choice in an answer that names no alternative. It counts as wrong, as in the paper."""
+
+_PACKAGES = (
+    "unisim-metrics",
+    "torch",
+    "torchvision",
+    "transformers",
+    "open_clip_torch",
+    "peft",
+    "numpy",
+    "pillow",
+)
 
 _REVISION_LENGTH = 12
 _LONGEST_NAME = 120
@@ -187,6 +203,19 @@ class ModelMeta(Record):
     input_tag: Line
     parameters: Count
     library_version: Line
+
+
+def describe_environment(device: torch.device) -> Environment:
+    """Return the machine, and the versions of what figures depend on."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        device=f"{device.type} {name}".strip(),
+        packages={package: metadata.version(package) for package in _PACKAGES},
+    )
 
 
 def result_folder(results: Path, name: str, weights_hash: str) -> Path:

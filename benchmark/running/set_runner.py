@@ -18,7 +18,7 @@ from unisim_metrics.signature import signature
 from unisim_metrics.version import __version__
 
 from ..costs.efficiency import count_parameters
-from ..costs.environment import describe_environment, peak_memory
+from ..costs.memory import peak_memory
 from ..provenance import TITLES
 from ..results.files import (
     NO_ALTERNATIVE,
@@ -27,6 +27,7 @@ from ..results.files import (
     Outcome,
     RunRecord,
     SetResult,
+    describe_environment,
     read_result,
     write_meta,
     write_result,
