@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unisim_metrics.models.encoders.base import EncoderModel
     from unisim_metrics.models.encoders.clip import CLIPEncoder
     from unisim_metrics.models.encoders.custom import CustomEncoder
+    from unisim_metrics.models.encoders.dual_encoder import DualEncoder
     from unisim_metrics.models.encoders.open_clip import OpenCLIPEncoder
     from unisim_metrics.models.generative.model import GenerativeModel
     from unisim_metrics.models.loading import load_model
@@ -23,6 +24,7 @@ __all__ = [
     "REGISTRY",
     "CLIPEncoder",
     "CustomEncoder",
+    "DualEncoder",
     "EncoderModel",
     "GenerativeModel",
     "ModelEntry",
@@ -36,6 +38,7 @@ __all__ = [
 _HOMES = {
     "CLIPEncoder": "encoders.clip",
     "CustomEncoder": "encoders.custom",
+    "DualEncoder": "encoders.dual_encoder",
     "EncoderModel": "encoders.base",
     "GenerativeModel": "generative.model",
     "ModelEntry": "registry",
