@@ -16,6 +16,7 @@ from skimage import data
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from unisim_metrics.errors import ImageReadError
@@ -653,6 +654,13 @@ def test_from_transformers() -> None:
         size=384, mean=(0.5,) * 3, std=(0.5,) * 3, resize="squash"
     )
     assert read({"image_mean": 0.5, "image_std": [0.1, 0.2, 0.3]}).std == (0.1, 0.2, 0.3)
+    assert read(EfficientNetImageProcessorPil(include_top=False).to_dict()) == Preprocessing(
+        size=346, mean=(0.5,) * 3, std=(0.5,) * 3, resize="squash"
+    )
+    # The classifier's images are divided by their deviation twice; that is the processor's default.
+    assert read({"image_processor_type": "EfficientNetImageProcessor"}) == Preprocessing(
+        size=346, mean=(0.5,) * 3, std=(0.25,) * 3, resize="squash"
+    )
     assert read({}) == CLIP
 
 
@@ -670,6 +678,11 @@ def test_from_transformers() -> None:
         ),
         ({"size": {"shortest_edge": 224}, "do_center_crop": False}, "must lead to a square input"),
         ({"image_mean": [0.5, 0.5]}, "`image_mean` must hold three numbers"),
+        ({"image_processor_type": "ConvNextImageProcessor"}, "processor that resizes to the size it names"),
+        ({"image_processor_type": "LevitImageProcessorFast"}, "processor that resizes to the size it names"),
+        ({"do_pad": True}, "`do_pad` must be false"),
+        ({"do_flip_channel_order": True}, "`do_flip_channel_order` must be false"),
+        ({"rescale_offset": True}, "`rescale_offset` must be false"),
     ],
 )
 def test_from_transformers_refuses(config: dict, message: str) -> None:

@@ -167,13 +167,6 @@ class TestDirectories:
             assert (model.embed_images([to_pil_image(image) for image in images]) - seen).abs().max() <= 1e-6
             assert (model.embed_texts(texts) - read).abs().max() <= 1e-6
 
-    def test_text_tower_that_sees_ahead(self, tiny_clip_dir: Path, tmp_path: Path) -> None:
-        directory = copy_of(tiny_clip_dir, tmp_path / "bert")
-        config = {"model_type": "vision-text-dual-encoder", "text_config": {"model_type": "bert"}}
-        (directory / "config.json").write_text(json.dumps(config))
-        with pytest.raises(ValueError, match="type 'vision-text-dual-encoder'"):
-            load_model(directory)
-
     def test_adapter_without_a_base(self, tmp_path: Path) -> None:
         (tmp_path / "adapter_config.json").write_text("{}")
         with pytest.raises(ValueError, match="Argument `base` must be given"):

@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 OPENAI_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _HALF = (0.5, 0.5, 0.5)
+# Processors of transformers that first resize to more than the size they name, or to both of its sides.
+_OTHER_RESIZES = ("convnext", "levit", "poolformer")
 
 Resample = Literal["bicubic", "pil"]
 Resize = Literal["shortest", "squash"]
@@ -90,16 +92,26 @@ class Preprocessing:
 
     @classmethod
     def from_transformers(cls, config: Mapping[str, Any]) -> Preprocessing:
-        """Reads the ``preprocessor_config.json`` of a CLIP or SigLIP model.
+        """Reads the ``preprocessor_config.json`` of a CLIP, SigLIP, ViT or EfficientNet model, or of one alike.
 
         Args:
             config: The dictionary of the file, or ``processor.to_dict()``.
 
         Raises:
             ValueError: If the processor does what this package does not reproduce: another resampling, an
-                input that is not square, a crop smaller than the resized image, no resize, no normalisation.
+                input that is not square, a crop smaller than the resized image, no resize, no normalisation,
+                padding, channels in another order.
         """
-        siglip = "siglip" in str(config.get("image_processor_type", "")).lower()
+        kind = str(config.get("image_processor_type", "")).lower()
+        siglip, efficientnet = "siglip" in kind, "efficientnet" in kind
+        if any(name in kind for name in _OTHER_RESIZES):
+            raise ValueError(
+                "Preprocessor setting `image_processor_type` must be of a processor that resizes to the size it names,"
+                f" but got {config['image_processor_type']!r}."
+            )
+        for step in ("do_pad", "do_flip_channel_order", "rescale_offset"):
+            if config.get(step):
+                raise ValueError(f"Preprocessor setting `{step}` must be false, but got {config[step]!r}.")
         for step in ("do_resize", "do_rescale", "do_normalize"):
             if config.get(step) is False:
                 raise ValueError(f"Preprocessor setting `{step}` must be true, but got False.")
@@ -109,10 +121,12 @@ class Preprocessing:
         _check_bicubic("resample", config.get("resample"))
 
         size = config.get("size")
-        size = 224 if size is None else size
+        size = (346 if efficientnet else 224) if size is None else size
         crop = config.get("crop_size")
         cropped = config.get("do_center_crop")
-        cropped = (crop is not None or not siglip) if cropped is None else bool(cropped)
+        # EfficientNet's processor names a crop that it does not take by default.
+        default = (crop is not None or not siglip) and not efficientnet
+        cropped = default if cropped is None else bool(cropped)
         if isinstance(size, Mapping) and size.get("shortest_edge"):
             if not cropped or size.get("longest_edge"):
                 raise ValueError(
@@ -128,10 +142,16 @@ class Preprocessing:
             raise ValueError(
                 f"Preprocessor setting `crop_size` must equal the size {side}, but got {crop!r}."
             )
+        halved = siglip or efficientnet
+        mean = _triple("image_mean", config.get("image_mean"), _HALF if halved else OPENAI_CLIP_MEAN)
+        std = _triple("image_std", config.get("image_std"), _HALF if halved else OPENAI_CLIP_STD)
+        if efficientnet and config.get("include_top", True):
+            # It divides by the standard deviation once more, as the classifier's weights were trained.
+            std = (std[0] ** 2, std[1] ** 2, std[2] ** 2)
         return cls(
             size=side,
-            mean=_triple("image_mean", config.get("image_mean"), _HALF if siglip else OPENAI_CLIP_MEAN),
-            std=_triple("image_std", config.get("image_std"), _HALF if siglip else OPENAI_CLIP_STD),
+            mean=mean,
+            std=std,
             resize="squash" if squash else "shortest",
         )
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unisim_metrics.models.encoders.base import EncoderModel
     from unisim_metrics.models.encoders.clip import CLIPEncoder
     from unisim_metrics.models.encoders.custom import CustomEncoder
+    from unisim_metrics.models.encoders.dual_encoder import DualEncoder
     from unisim_metrics.models.encoders.open_clip import OpenCLIPEncoder
     from unisim_metrics.models.generative.model import GenerativeModel
     from unisim_metrics.models.loading import load_model
@@ -24,6 +25,7 @@ __all__ = [
     "REGISTRY",
     "CLIPEncoder",
     "CustomEncoder",
+    "DualEncoder",
     "EncoderModel",
     "GenerativeModel",
     "ModelEntry",
@@ -41,6 +43,7 @@ __getattr__, __dir__ = lazily(
         "encoders.base": ("EncoderModel",),
         "encoders.clip": ("CLIPEncoder",),
         "encoders.custom": ("CustomEncoder",),
+        "encoders.dual_encoder": ("DualEncoder",),
         "encoders.open_clip": ("OpenCLIPEncoder",),
         "generative.model": ("GenerativeModel",),
         "loading": ("load_model",),

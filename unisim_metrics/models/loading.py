@@ -17,13 +17,13 @@ from unisim_metrics.models.checkpoints.clip import load_checkpoint
 from unisim_metrics.models.checkpoints.conversion import base_of_adapter, revision_of_base
 from unisim_metrics.models.checkpoints.directories import (
     Base,
-    clip_class,
-    describe_kind,
+    dual_encoder_class,
     find_base,
+    has_clip_texts,
     is_adapter,
     load_adapter,
     other_ways,
-    read_clip,
+    read_dual_encoder,
     read_json,
     read_preprocessing,
     read_tokenizer,
@@ -34,6 +34,7 @@ from unisim_metrics.models.checkpoints.vision_language import is_generative, loa
 from unisim_metrics.models.encoders.base import EncoderModel
 from unisim_metrics.models.encoders.clip import CLIPEncoder
 from unisim_metrics.models.encoders.custom import CustomEncoder
+from unisim_metrics.models.encoders.dual_encoder import DualEncoder
 from unisim_metrics.models.encoders.open_clip import is_open_clip
 from unisim_metrics.models.generative.model import GenerativeModel, Mode
 from unisim_metrics.models.loading_options import GENERATIVE_OPTIONS, Options, refuse
@@ -73,12 +74,12 @@ def load_model(
     names and ids that need it are downloaded.
 
     Args:
-        name_or_path_or_module: A name of ``list_models()``; a directory with a CLIP model of transformers (or
-            another image tower joined to CLIP's text tower), a vision-language model of transformers, an adapter
-            of peft for one of these, or a model of open_clip; a ``.pt`` of the authors;
-            ``"open_clip:ARCHITECTURE/PRETRAINED"``; a Hub id ``"org/name"``; a ``CLIPModel``, ``PeftModel``,
-            model of open_clip, vision-language model, or any module with ``encode_image`` and
-            ``encode_text``, which needs ``preprocessing`` and ``tokenizer``.
+        name_or_path_or_module: A name of ``list_models()``; a directory with a ``CLIPModel``, a
+            ``VisionTextDualEncoderModel`` or a vision-language model of transformers, an adapter of peft for one
+            of these, or a model of open_clip; a ``.pt`` of the authors; ``"open_clip:ARCHITECTURE/PRETRAINED"``;
+            a Hub id ``"org/name"``; a ``CLIPModel``, ``VisionTextDualEncoderModel``, ``PeftModel``, model of
+            open_clip, vision-language model, or any module with ``encode_image`` and ``encode_text``, which
+            needs ``preprocessing`` and ``tokenizer``.
         revision: Branch, tag or commit of a Hub id.
         base: Directory or Hub id of the model that an adapter or ``.pt`` was trained from; found by default.
         device: Where the model goes; the CPU, or where a module already is, by default.
@@ -90,7 +91,7 @@ def load_model(
             error; the same of texts with characters that a CLIP model's vocabulary lacks.
         preprocessing: How images are prepared, if not as the model says. It must be given for a module of the user's
             own class, and for weights of open_clip in a file where those published differ.
-        tokenizer: The tokenizer, if not the model's own: of transformers for CLIP, else a callable.
+        tokenizer: The tokenizer, if not the model's own: of transformers for its models, else a callable.
         processor: The processor of a generative model, if not the directory's own.
         device_map: How a generative model is spread over devices, as transformers takes it; needs accelerate.
         batch_size: How many questions pass through a generative model at a time.
@@ -206,8 +207,8 @@ def _from_directory(directory: Path, name: str, options: Options) -> EncoderMode
         )
         if _holds_generative(base):
             return _generative(base, name, options, adapter=directory)
-        adapted = load_adapter(directory, Base(read_clip(base), base, base_name))
-        return _clip(merge_lora(adapted), name, options, directory, base)
+        adapted = load_adapter(directory, Base(read_dual_encoder(base), base, base_name))
+        return _dual_encoder(merge_lora(adapted), name, options, directory, base)
     refuse(options, f"the full model in {directory}", "base")
     if (directory / "open_clip_config.json").is_file() and not (directory / "config.json").is_file():
         return _from_open_clip(f"local-dir:{directory}", options, name)
@@ -218,7 +219,7 @@ def _from_directory(directory: Path, name: str, options: Options) -> EncoderMode
         )
     if _holds_generative(directory):
         return _generative(directory, name, options)
-    return _clip(read_clip(directory), name, options, directory)
+    return _dual_encoder(read_dual_encoder(directory), name, options, directory)
 
 
 def _holds_generative(directory: Path) -> bool:
@@ -249,7 +250,7 @@ def _from_file(path: Path, options: Options) -> EncoderModel:
         )
     refuse(options, f"the file {path}", "revision")
     checkpoint = load_checkpoint(path, options.base, **options.hub())
-    return _clip(merge_lora(checkpoint.model), path.stem, options, checkpoint.base.directory)
+    return _dual_encoder(merge_lora(checkpoint.model), path.stem, options, checkpoint.base.directory)
 
 
 def _from_open_clip(spec: str, options: Options, name: str | None = None) -> EncoderModel:
@@ -276,7 +277,7 @@ def _from_module(module: nn.Module, options: Options) -> EncoderModel | Generati
         refuse(options, f"a {kind}", "preprocessing", "tokenizer", "device_map")
         return wrap_generative(core, options.processor, options.resample, **options.judging())
     refuse(options, f"a {kind}", *GENERATIVE_OPTIONS)
-    if clip_class(settings) is not None:
+    if dual_encoder_class(settings) is not None:
         # A model read by `from_pretrained` remembers the directory or id, whose tokenizer may be at hand.
         source = Path(str(getattr(core, "name_or_path", "") or "."))
         if options.tokenizer is None and not (source.is_dir() and source != Path(".")):
@@ -284,7 +285,7 @@ def _from_module(module: nn.Module, options: Options) -> EncoderModel | Generati
                 f"Argument `tokenizer` must be given for a {kind} that was not read from a directory: pass"
                 " `transformers.AutoTokenizer.from_pretrained(...)`."
             )
-        return _clip(module, kind, options, source)
+        return _dual_encoder(module, kind, options, source)
     if is_open_clip(module):
         return wrap_open_clip(
             module,
@@ -295,14 +296,16 @@ def _from_module(module: nn.Module, options: Options) -> EncoderModel | Generati
         )
     if settings.get("model_type") and not callable(getattr(module, "encode_image", None)):
         raise ValueError(
-            "Argument `name_or_path_or_module` must be a CLIP model, if it is one of transformers, but got a"
-            f" {kind} of type {describe_kind(settings)}. {other_ways()}"
+            "Argument `name_or_path_or_module` must be a CLIP model or a `VisionTextDualEncoderModel`, if it is one of"
+            f" transformers, but got a {kind} of type {settings['model_type']!r}. {other_ways()}"
         )
     return CustomEncoder(module, options.tokenizer, kind, options.preprocessing)
 
 
-def _clip(backbone: nn.Module, name: str, options: Options, *directories: Path) -> CLIPEncoder:
-    """A CLIP encoder with the tokenizer and processor of the first directory that has them."""
+def _dual_encoder(
+    backbone: Any, name: str, options: Options, *directories: Path
+) -> CLIPEncoder | DualEncoder:
+    """An encoder with the tokenizer and processor of the first directory that has them."""
     refuse(options, f"the encoder {name!r}", *GENERATIVE_OPTIONS)
     tokenizer = options.tokenizer if options.tokenizer is not None else read_tokenizer(*directories)
     preprocessing = options.preprocessing
@@ -315,7 +318,8 @@ def _clip(backbone: nn.Module, name: str, options: Options, *directories: Path) 
             )
         ]
         preprocessing = read_preprocessing((has_processor or list(directories))[0], backbone)
-    return CLIPEncoder(backbone, tokenizer, name, preprocessing, options.truncate)
+    encoder = CLIPEncoder if has_clip_texts(backbone.config.to_dict()) else DualEncoder
+    return encoder(backbone, tokenizer, name, preprocessing, options.truncate)
 
 
 def _unknown(name: str) -> str:

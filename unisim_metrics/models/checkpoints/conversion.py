@@ -18,7 +18,7 @@ from unisim_metrics.models.checkpoints.directories import (
     load_adapter,
     load_base,
     no_progress_bar,
-    read_clip,
+    read_dual_encoder,
     read_json,
 )
 from unisim_metrics.models.checkpoints.llava import is_llava_checkpoint
@@ -109,7 +109,7 @@ def convert(
                     f"Argument `source` must be a checkpoint or an adapter to write an adapter, but {source}"
                     " holds a full model: its adapter is merged already. Use `merged=True`."
                 )
-            read_clip(source).save_pretrained(directory)
+            read_dual_encoder(source).save_pretrained(directory)
             copy_processor(source, directory)
             return out
         if source.is_dir():

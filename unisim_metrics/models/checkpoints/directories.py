@@ -25,15 +25,15 @@ from unisim_metrics.models.sources.hub import fetch_snapshot, is_hub_id
 __all__ = [
     "PROCESSOR_FILES",
     "Base",
-    "clip_class",
-    "describe_kind",
+    "dual_encoder_class",
     "find_base",
+    "has_clip_texts",
     "is_adapter",
     "load_adapter",
     "load_base",
     "no_progress_bar",
     "other_ways",
-    "read_clip",
+    "read_dual_encoder",
     "read_json",
     "read_preprocessing",
     "read_tokenizer",
@@ -48,8 +48,11 @@ PROCESSOR_FILES = (
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
 )
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "sentencepiece.bpe.model", "spiece.model")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Base:
     """The model that an adapter or checkpoint was trained from.
 
     Attributes:
-        model: The model of transformers; a ``CLIPModel`` in float32, on the CPU.
+        model: The model of transformers; a ``CLIPModel`` or ``VisionTextDualEncoderModel`` in float32, on the CPU.
         directory: Where its tokenizer and processor are.
         name: Its Hub id or the directory as the user gave it.
     """
@@ -106,8 +109,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_clip(directory: Path) -> Any:
-    """Read a full CLIP model, or any image tower that is joined to CLIP's text tower.
+def read_dual_encoder(directory: Path) -> Any:
+    """Read a full CLIP model, or any image tower that is joined to a text tower.
 
     Args:
         directory: As ``save_pretrained`` of ``CLIPModel`` or ``VisionTextDualEncoderModel`` writes it.
@@ -129,11 +132,11 @@ def read_clip(directory: Path) -> Any:
         )
     settings = read_json(config)
     check_model_config(settings, str(config))
-    kind = clip_class(settings)
+    kind = dual_encoder_class(settings)
     if kind is None:
         raise ValueError(
-            f"The directory {directory} must hold a CLIP model of transformers, but holds one of type"
-            f" {describe_kind(settings)}. {other_ways()}"
+            f"The directory {directory} must hold a CLIP model of transformers or a `VisionTextDualEncoderModel`, but"
+            f" holds one of type {settings.get('model_type')!r}. {other_ways()}"
         )
     try:
         with no_progress_bar(), torch.device("cpu"):  # whatever `torch.set_default_device` says
@@ -145,7 +148,7 @@ def read_clip(directory: Path) -> Any:
                 trust_remote_code=False,
             )
             model, report = read
-    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, AttributeError, SafetensorError, UnpicklingError) as error:
         raise CheckpointError(f"The model in {directory} cannot be read: {error}") from error
     check_keys(
         str(directory),
@@ -158,24 +161,21 @@ def read_clip(directory: Path) -> Any:
     return model.to(dtype=torch.float32, memory_format=torch.channels_last).eval()
 
 
-def clip_class(config: Mapping[str, Any]) -> Any:
-    """The class of transformers for a configuration, if its texts pass CLIP's text tower; else None."""
+def dual_encoder_class(config: Mapping[str, Any]) -> Any:
+    """The class of transformers for a configuration of CLIP or of two towers that are joined; else None."""
     import transformers
 
     if config.get("model_type") == "clip":
         return transformers.CLIPModel
-    text = config.get("text_config") or {}
-    if config.get("model_type") == "vision-text-dual-encoder" and text.get("model_type") == "clip_text_model":
+    if config.get("model_type") == "vision-text-dual-encoder":
         return transformers.VisionTextDualEncoderModel
     return None
 
 
-def describe_kind(config: Mapping[str, Any]) -> str:
-    """Name the kind of a model of transformers, with that of its text tower where this is what does not fit."""
-    kind = repr(config.get("model_type"))
-    if config.get("model_type") != "vision-text-dual-encoder":
-        return kind
-    return f"{kind} with a text tower of type {(config.get('text_config') or {}).get('model_type')!r}"
+def has_clip_texts(config: Mapping[str, Any]) -> bool:
+    """Whether texts pass CLIP's text tower, given a configuration for which there is a ``dual_encoder_class``."""
+    text = config.get("text_config") or {}
+    return config.get("model_type") == "clip" or text.get("model_type") == "clip_text_model"
 
 
 def other_ways() -> str:
@@ -193,9 +193,9 @@ def load_base(
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
 ) -> Base:
-    """Load the CLIP model that an adapter or checkpoint was trained from; for the arguments see ``find_base``."""
+    """Load the model that an adapter or checkpoint was trained from; for the arguments see ``find_base``."""
     directory, name = find_base(base, revision=revision, cache_dir=cache_dir, token=token)
-    return Base(read_clip(directory), directory, name)
+    return Base(read_dual_encoder(directory), directory, name)
 
 
 def find_base(
@@ -285,16 +285,21 @@ def load_adapter(directory: Path, base: Base) -> Any:
 
 
 def read_preprocessing(directory: Path, model: Any) -> Preprocessing:
-    """How a CLIP model's images are prepared: its processor's file, else CLIP's way at the model's size.
+    """How a model's images are prepared: as its processor's file says, else CLIP's way at a CLIP model's size.
 
     Raises:
-        ValueError: If the file asks for something that is not supported.
+        ValueError: If the file asks for something that is not supported, or there is none and the model is no CLIP.
     """
     settings: Any = None
     if (directory / "preprocessor_config.json").is_file():
         settings = read_json(directory / "preprocessor_config.json")
     elif (directory / "processor_config.json").is_file():
         settings = read_json(directory / "processor_config.json").get("image_processor")
+    if settings is None and not has_clip_texts(model.config.to_dict()):
+        raise ValueError(
+            f"The directory {directory} must hold the image processor (`preprocessor_config.json`), but has none. Save"
+            " it beside the model with `processor.save_pretrained(directory)`, or pass `preprocessing=`."
+        )
     if settings is None:
         return Preprocessing(size=int(model.config.vision_config.image_size))
     try:
@@ -322,7 +327,7 @@ def read_tokenizer(*directories: Path) -> Any:
             except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
                 raise CheckpointError(f"The tokenizer in {directory} cannot be read: {error}") from error
     raise ValueError(
-        f"The directory {directories[0]} must hold the model's tokenizer (`tokenizer.json` or `vocab.json`),"
-        " but has none. Save it beside the model with `tokenizer.save_pretrained(directory)`, or pass"
+        f"The directory {directories[0]} must hold the model's tokenizer (`tokenizer.json`, `vocab.json` or"
+        " `vocab.txt`), but has none. Save it beside the model with `tokenizer.save_pretrained(directory)`, or pass"
         " `tokenizer=`."
     )

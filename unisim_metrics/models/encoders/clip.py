@@ -1,8 +1,7 @@
-"""CLIP models of transformers, with or without a LoRA adapter of peft."""
+"""CLIP models of transformers, and others whose texts pass CLIP's text tower."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.models.encoders.base import EncoderModel
 from unisim_metrics.models.encoders.known_characters import KnownCharacters
-from unisim_metrics.models.lora import is_peft_model, merge_lora
+from unisim_metrics.models.encoders.transformers import TransformersEncoder, pooled_features
 from unisim_metrics.models.texts import (
     CLIP_VOCABULARY,
     fix_text,
@@ -26,13 +24,14 @@ __all__ = ["CLIPEncoder"]
 _LEGACY_END_TOKEN = 2
 
 
-class CLIPEncoder(EncoderModel):
+class CLIPEncoder(TransformersEncoder):
     """An encoder over ``transformers.CLIPModel`` or a ``peft.PeftModel`` of one.
 
-    A ``VisionTextDualEncoderModel`` serves as well, if its text tower is CLIP's.
+    A ``VisionTextDualEncoderModel`` serves as well, if its text tower is CLIP's; for others there is ``DualEncoder``.
 
     Texts are cut to the longest of their batch before the text tower, which is exact: its attention is
-    causal, so what follows the end of a text cannot reach the token that is pooled.
+    causal, so what follows the end of a text cannot reach the token that is pooled. For the same reason no mask is
+    needed.
 
     With CLIP's own vocabulary texts first pass ``ftfy``, as in CLIP's own tokenizer: curly quotes become straight,
     ligatures letters, ``&amp;`` an ampersand. Characters that another vocabulary lacks are spelt plainly or left out,
@@ -42,7 +41,8 @@ class CLIPEncoder(EncoderModel):
         backbone: The model. An adapter stays an adapter; ``load_model`` merges what it loads itself.
         tokenizer: The tokenizer of transformers that belongs to it.
         name: What the signature calls the model.
-        preprocessing: How images are prepared; ``preprocessing.size`` must be the model's.
+        preprocessing: How images are prepared. Where the image tower takes one size alone, ``preprocessing.size`` must
+            be that.
         truncate: Whether texts longer than the context are cut (with one warning a process) or are an error; the same
             of texts with characters that the vocabulary lacks.
 
@@ -58,23 +58,11 @@ class CLIPEncoder(EncoderModel):
         preprocessing: Preprocessing,
         truncate: bool = True,
     ) -> None:
-        super().__init__(backbone, name, preprocessing, truncate)
-        self.tokenizer = tokenizer
+        super().__init__(backbone, tokenizer, name, preprocessing, truncate)
         config: Any = backbone.config
         # As the tokenizer that comes with CLIP does; models with another vocabulary were trained without.
         self.fixes_texts = len(tokenizer) == CLIP_VOCABULARY
         self.context = int(config.text_config.max_position_embeddings)
-        size = int(config.vision_config.image_size)
-        if preprocessing.size != size:
-            raise ValueError(
-                f"Argument `preprocessing` must prepare images of the model's {size} px,"
-                f" but got {preprocessing.size} px."
-            )
-        if len(tokenizer) > config.text_config.vocab_size:
-            raise ValueError(
-                f"Argument `tokenizer` must have at most the model's {config.text_config.vocab_size} tokens,"
-                f" but got {len(tokenizer)}."
-            )
         end = config.text_config.eos_token_id
         if end not in (_LEGACY_END_TOKEN, tokenizer.eos_token_id):
             raise ValueError(
@@ -86,10 +74,6 @@ class CLIPEncoder(EncoderModel):
     def input_tag(self) -> str:
         """How images and texts are prepared, for the signature: ``"224-bicubic-ftfy"``."""
         return f"{self.preprocessing}-ftfy" if self.fixes_texts else str(self.preprocessing)
-
-    def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Pass prepared images `[N, 3, S, S]` through the image tower: `[N, D]`, of any length."""
-        return _features(self.backbone.get_image_features(pixel_values=pixels))  # type: ignore[operator]
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Token ids `[N, L]`, padded by the end token. No mask is needed: attention is causal."""
@@ -111,25 +95,13 @@ class CLIPEncoder(EncoderModel):
     def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Pass token ids `[N, L]` through the text tower: `[N, D]`, of any length."""
         ids = _trim(tokens["input_ids"]).to(self.device)
-        return _features(self.backbone.get_text_features(input_ids=ids))  # type: ignore[operator]
+        return pooled_features(self.backbone.get_text_features(input_ids=ids))  # type: ignore[operator]
 
     def _token_rows(self, texts: Sequence[str]) -> tuple[list[list[int]], dict[str, str]]:
         """The tokens of each text, uncut, with start and end; and the characters that were left out, by text."""
         return KnownCharacters(self.tokenizer).tokens(
             [fix_text(text) for text in texts] if self.fixes_texts else texts
         )
-
-    def merged_weights(self) -> Mapping[str, Any]:
-        """The weights of the plain ``CLIPModel`` that gives these embeddings."""
-        if not is_peft_model(self.backbone):
-            return self.backbone.state_dict()
-        return merge_lora(copy.deepcopy(self.backbone).to("cpu")).state_dict()
-
-
-def _features(output: Any) -> Tensor:
-    """The embeddings: a tensor up to transformers 4, inside an output object from 5 on."""
-    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
-    return features
 
 
 def _trim(ids: Tensor) -> Tensor:

@@ -28,7 +28,10 @@ _SMALL_FILES = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
     "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
 ]
 _SAFE_WEIGHTS = [
     "model.safetensors",
