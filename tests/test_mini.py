@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import itertools
@@ -14,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from transformers import AutoModel, CLIPTokenizer, MobileNetV2Config, MobileNetV2Model
+from tiny_mini import COLOURS, KINDS, SETTINGS, tiny_image_tower, write_root, write_towers
+from transformers import AutoModel, AutoTokenizer
 from typer.testing import CliRunner
 
 from docs.experiments import ablations
@@ -23,119 +22,58 @@ from docs.experiments.intervals import interval
 from unisim_metrics import load_model
 from unisim_metrics.benchmark.datasets.annotations import AnnotationError
 from unisim_metrics.cli.app import app
+from unisim_metrics.images import load_image
 from unisim_metrics.training.distortions import DISTORTIONS, LEVELS
-from unisim_metrics.training.mini import evaluate, photos
-from unisim_metrics.training.mini.align import Captions, align, aligned_embeddings, contrastive_losses
-from unisim_metrics.training.mini.export import export
-from unisim_metrics.training.mini.mobilenet import Layer, build_mobilenet
-from unisim_metrics.training.mini.perceptual import train_perceptual
-from unisim_metrics.training.mini.recipe import Recipe, read_recipe
-from unisim_metrics.training.mini.train import train, vocabulary_texts
-from unisim_metrics.training.mini.two_towers import (
-    build_tokenizer,
-    build_two_towers,
-    load,
-    text_embeddings,
-    tokenize,
+from unisim_metrics.training.mini import evaluate, photos, words
+from unisim_metrics.training.mini.activations import PREPARED, read_activations, read_features
+from unisim_metrics.training.mini.bridge import (
+    SyntheticFeatures,
+    class_loss,
+    contrastive_losses,
+    train_bridge,
 )
-from unisim_metrics.training.mini.views import Views, plan_views, render, write_plan
-
-SMALL = [
-    "tokenizer={vocab_size = 400, context_length = 16}",
-    "text.hidden_size=32",
-    "text.num_hidden_layers=1",
-    "text.num_attention_heads=2",
-    "text.intermediate_size=64",
-    "text.projection_dim=16",
-    "align.steps=60",
-    "align.caption_batch=8",
-    "align.class_batch=4",
-    "align.learning_rate=5e-3",
-    "align.warmup_steps=5",
-    "perceptual.steps=2",
-    "perceptual.warmup_steps=1",
-    "perceptual.image_size=64",
-    "perceptual.caption_batch=4",
-    "perceptual.class_batch=2",
-    "perceptual.photo_batch=4",
-    "perceptual.material_batch=2",
-    "perceptual.distortion_batch=3",
-]
-COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "grey": (128, 128, 128)}
-
-
-def write_photo(
-    path: Path, colour: tuple[int, int, int], size: tuple[int, int], rng: np.random.Generator
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.array(colour) + rng.normal(0, 25, (size[1], size[0], 3))
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+from unisim_metrics.training.mini.corpus import Corpus
+from unisim_metrics.training.mini.efficientnet import lite2_config, lower, upper
+from unisim_metrics.training.mini.export import export
+from unisim_metrics.training.mini.ladders import MaterialTriplets, find_ladders
+from unisim_metrics.training.mini.minilm import bridge, pooled_tokens
+from unisim_metrics.training.mini.perceptual import hinges, train_perceptual
+from unisim_metrics.training.mini.recipe import BridgeWeights, Recipe, read_recipe
+from unisim_metrics.training.mini.train import prepare, train
+from unisim_metrics.training.mini.two_towers import image_embeddings, load
+from unisim_metrics.training.mini.views import plan_views, render
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    (root / "flickr8k").mkdir()
-    with open(root / "flickr8k" / "captions.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "split", "caption"])
-        for index in range(32):
-            name = list(COLOURS)[index % 4]
-            write_photo(root / "flickr8k" / "images" / f"{index}.jpg", COLOURS[name], (128, 128), rng)
-            for text in ("A {} wall .", "The wall is {} .", "Something {}", "A {} photo .", "All {} ."):
-                writer.writerow([f"{index}.jpg", "train" if index < 24 else "dev", text.format(name)])
-    (root / "tiny-imagenet-60").mkdir()
-    with open(root / "tiny-imagenet-60" / "labels.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "wnid", "words"])
-        for index in range(16):
-            name = list(COLOURS)[index % 4]
-            write_photo(root / "tiny-imagenet-60" / "images" / f"{index}.JPEG", COLOURS[name], (64, 64), rng)
-            writer.writerow([f"{index}.JPEG", f"n{index % 4}", f"{name}, {name} thing"])
-    for index in range(5):
-        write_photo(root / "bsds400" / "images" / "train" / f"{index}.jpg", COLOURS["green"], (150, 110), rng)
-    for light in ("dawn", "dusk"):
-        for index in range(40):
-            write_photo(
-                root / "material-2afc" / "images" / light / f"m{index:02}.jpg", COLOURS["grey"], (64, 64), rng
-            )
-    answers = [rng.choice(40, size=3, replace=False).tolist() for _ in range(3000)]
-    (root / "material-2afc" / "answers_train.json").write_text(json.dumps({"answers_diff": answers}))
-    folder = root / "cifar-100-python" / "cifar-100-python"
-    folder.mkdir(parents=True)
-    content = {
-        b"data": rng.integers(0, 256, (60, 3072), dtype=np.uint8),
-        b"coarse_labels": [index % 20 for index in range(60)],
-    }
-    (folder / "test").write_bytes(pickle.dumps(content, protocol=2))
+    write_root(root)
     return root
 
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return read_recipe(overrides=SMALL)
+    return read_recipe(overrides=SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def views(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `teacher.py` writes, with a small random MobileNet as the teacher and the mean colours beside it."""
-    folder = tmp_path_factory.mktemp("views")
-    plan = plan_views(root, views=2, bsds_views=2, seed=0)
-    write_plan(plan, root, folder)
-    torch.manual_seed(0)
-    config = MobileNetV2Config(image_size=64, depth_multiplier=0.25, finegrained_output=False)
-    config.hidden_size = 320
-    MobileNetV2Model(config).save_pretrained(folder / "mobilenet")
-    colours = np.stack([np.asarray(render(view, 64), dtype=np.float32).mean(axis=(0, 1)) for view in plan])
-    noise = np.random.default_rng(0).random((len(plan), 320 - 3), dtype=np.float32)
-    np.save(folder / "features.npy", np.concatenate([colours / 40, noise], axis=1))
+def run(root: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run from tiny towers, with all its stages."""
+    folder = tmp_path_factory.mktemp("run")
+    write_towers(folder / "towers")
+    train(root, folder, recipe, workers=1)
     return folder
 
 
-def test_plan_leaves_out_what_is_held_out(root: Path) -> None:
-    planned = {view.path for view in plan_views(root, views=2, bsds_views=2, seed=0)}
+@pytest.fixture(scope="module")
+def corpus(root: Path, run: Path, recipe: Recipe) -> Corpus:
+    return prepare(root, run, recipe)
+
+
+def test_plan_leaves_out_what_is_held_out(root: Path, recipe: Recipe) -> None:
+    planned = {root / view.path for view in plan_views(root, recipe.views, seed=0)}
     assert planned.isdisjoint(photos.flickr8k_captions(root, "dev"))
+    assert planned.isdisjoint(photos.tiny_imagenet_labels(root, held_out=True))
     assert planned.isdisjoint(photos.bsds_photos(root, held_out=True))
     for folder in photos.material_images(root):
         held_out = photos.held_out_materials(len(folder))
@@ -143,14 +81,35 @@ def test_plan_leaves_out_what_is_held_out(root: Path) -> None:
         assert planned.issuperset(folder[index] for index in set(range(len(folder))) - held_out)
 
 
-def test_plan_is_the_same_for_the_same_seed(root: Path) -> None:
-    first, second, other = (plan_views(root, 2, 2, seed) for seed in (0, 0, 1))
+def test_plan_is_the_same_for_the_same_seed(root: Path, recipe: Recipe) -> None:
+    first, second, other = (plan_views(root, recipe.views, seed) for seed in (0, 0, 1))
     assert first == second != other
-    for view in first:
-        if view.box is not None:
-            with Image.open(view.path) as image:
-                assert 0 <= view.box[0] < view.box[2] <= image.width
-                assert 0 <= view.box[1] < view.box[3] <= image.height
+
+
+def test_views_of_a_group_show_one_crop(root: Path, recipe: Recipe) -> None:
+    views = plan_views(root, recipe.views, seed=0)
+    kinds = set()
+    for group in {view.group for view in views}:
+        members = [view for view in views if view.group == group]
+        assert len({(view.path, view.crop, view.mirrored) for view in members}) == 1
+        assert sum(view.coarse is None and view.distortion is None for view in members) == 1
+        kinds.add((any(view.coarse for view in members), any(view.distortion for view in members)))
+    assert kinds == {(False, False), (True, False), (False, True)}
+
+
+def test_rendering_against_numpy(root: Path, recipe: Recipe) -> None:
+    views = plan_views(root, recipe.views, seed=0)
+    for view in views[:: len(views) // 40]:
+        photo = load_image(root / view.path)
+        shown = render(view, photo)
+        if view.coarse:
+            side = min(view.coarse, view.crop[2] if view.crop else photo.shape[-1])
+            assert shown.shape[1:] == (side, side)
+        elif view.distortion is None:
+            top, left, side = view.crop or (0, 0, None)
+            bottom, right = (None, None) if side is None else (top + side, left + side)
+            expected = photo.numpy()[:, top:bottom, left:right]
+            assert np.array_equal(shown.numpy(), expected[..., ::-1] if view.mirrored else expected)
 
 
 def test_material_triplets_keep_to_their_materials(root: Path) -> None:
@@ -162,247 +121,332 @@ def test_material_triplets_keep_to_their_materials(root: Path) -> None:
     assert 0 < len(expected) < len(answers)
 
 
+def test_material_triplets_are_rows_of_one_light(root: Path, recipe: Recipe) -> None:
+    views = plan_views(root, recipe.views, seed=0)
+    materials = MaterialTriplets(root, views)
+    answers = {dataclasses.astuple(answer) for answer in materials.answers}
+    for triplet in materials.draw(20, np.random.default_rng(0)):
+        paths = [Path(views[row].path) for row in triplet]
+        assert len({path.parent for path in paths}) == 1
+        assert tuple(int(path.stem[1:]) for path in paths) in answers
+
+
+def test_ladders_grow_in_damage(root: Path, recipe: Recipe) -> None:
+    views = plan_views(root, recipe.views, seed=0)
+    ladders = find_ladders(views)
+    assert len(ladders) == recipe.views.ladders * recipe.views.distortions
+    for ladder in ladders:
+        members = [views[row] for row in ladder.rows]
+        assert members[0].distortion is None
+        assert {view.distortion for view in members[1:]} == {ladder.distortion}
+        assert all(np.diff([view.severity for view in members]) > 0)
+        assert len({view.group for view in members}) == 1
+
+
 def test_contrastive_losses_against_numpy() -> None:
     rng = np.random.default_rng(0)
-    images, texts = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in rng.normal(size=(2, 5, 7)))
-    labels = np.array([0, 1, 2, 1, 3])
-    matches = labels[:, None] == labels[None]
+    images, texts = (
+        x / np.linalg.norm(x, axis=1, keepdims=True)
+        for x in (rng.normal(size=(5, 7)), rng.normal(size=(4, 7)))
+    )
+    matches = np.array([0, 1, 2, 1, 3])[:, None] == np.array([0, 1, 2, 3])[None]
     logits = images @ texts.T / 0.1
-    target = matches / matches.sum(1, keepdims=True)
 
-    def cross_entropy(z: np.ndarray) -> float:
+    def cross_entropy(z: np.ndarray, match: np.ndarray) -> float:
+        target = match / match.sum(1, keepdims=True)
         return float(-(target * (z - np.log(np.exp(z).sum(1, keepdims=True)))).sum(1).mean())
 
     losses = contrastive_losses(torch.tensor(images), torch.tensor(texts), torch.tensor(matches), 0.1)
-    expected = [cross_entropy(logits), cross_entropy(logits.T)]
+    expected = [cross_entropy(logits, matches), cross_entropy(logits.T, matches.T)]
     assert [loss.item() for loss in losses] == pytest.approx(expected, abs=1e-9)
 
 
-def test_views_are_read_in_the_order_asked_for(root: Path, views: Path) -> None:
-    read = Views(root, views)
-    rows = np.array([9, 2, 30])
-    pixels = read.pixels(rows, 48, np.random.default_rng(0)).numpy()
-    for row, shown in zip(rows, pixels, strict=True):
-        expected = np.asarray(render(read.plan[row], 48)).transpose(2, 0, 1)
-        assert np.array_equal(shown, expected) or np.array_equal(shown, expected[..., ::-1])
-
-
-def test_mobilenet_from_folded_convolutions() -> None:
-    """Against the folded network written out in NumPy's layout and torch's functions."""
-    config = {"image_size": 33, "depth_multiplier": 0.25, "finegrained_output": False}
+def test_class_loss_against_numpy() -> None:
     rng = np.random.default_rng(0)
-    layers: dict[str, Layer] = {}
-    strides: dict[str, int] = {"Conv": 2, "Conv_1": 1}
+    images, texts, target = (
+        rng.normal(size=(3, 4)),
+        rng.normal(size=(5, 4)),
+        rng.dirichlet(np.ones(5), size=3),
+    )
+    logits = images @ texts.T * 2.0
+    expected = -(target * (logits - np.log(np.exp(logits).sum(1, keepdims=True)))).sum(1).mean()
+    loss = class_loss(*(torch.tensor(part) for part in (images, texts, target)), torch.tensor(2.0))
+    assert loss.item() == pytest.approx(expected)
 
-    def add(scope: str, kernel: int, inputs: int, outputs: int) -> None:
-        shape = (1, kernel, kernel, outputs) if inputs == 0 else (outputs, kernel, kernel, inputs)
-        scale = np.exp(rng.normal(size=outputs)) / np.sqrt(kernel * kernel * max(inputs, 1))
-        weight = rng.normal(size=shape) * (scale if inputs == 0 else scale[:, None, None, None])
-        layers[scope] = Layer(weight, rng.normal(scale=0.1, size=outputs))
 
-    widths = [8, 8, 8, 8, 8, 8, 8, 16, 16, 16, 16, 24, 24, 24, 40, 40, 40, 80]
-    downs = [1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1]
-    add("Conv", 3, 3, 8)
-    for block, down in enumerate(downs):
-        scope = "expanded_conv" + (f"_{block}" if block else "")
-        inner = widths[block] * (6 if block else 1)
-        if block:
-            add(f"{scope}/expand", 1, widths[block], inner)
-        add(f"{scope}/depthwise", 3, 0, inner)
-        add(f"{scope}/project", 1, inner, widths[block + 1])
-        strides[f"{scope}/depthwise"] = down
-    add("Conv_1", 1, 80, 320)
+def test_hinges_against_numpy() -> None:
+    """On embeddings that are orthogonal or equal, so that each pair is either right by 1, or costs the margin."""
+    one, other = torch.eye(2)
+    from unisim_metrics.training.mini.corpus import prompt_texts
 
-    def run(x: torch.Tensor, scope: str) -> torch.Tensor:
-        weight, bias = torch.tensor(layers[scope].weight), torch.tensor(layers[scope].bias)
-        kernel, stride = weight.shape[1], strides.get(scope, 1)
-        # TensorFlow's "SAME": as many outputs as inputs over the stride, the odd pixel of padding at the end.
-        total = max((-(-x.shape[-1] // stride) - 1) * stride + kernel - x.shape[-1], 0)
-        x = torch.nn.functional.pad(x, [total // 2, total - total // 2] * 2)
-        groups = weight.shape[-1] if scope.endswith("depthwise") else 1
-        weight = weight.permute(3, 0, 1, 2) if groups > 1 else weight.permute(0, 3, 1, 2)
-        x = torch.nn.functional.conv2d(x, weight, bias, stride, groups=groups)
-        return x if scope.endswith("project") else x.clamp(0, 6)
+    prompts = {text: one for text in prompt_texts()}
+    ladder = torch.stack([one, one, other, other])[None]
+    losses = hinges(torch.stack([one, one, other])[None], ladder, ["blur"], prompts, margin=0.5)
+    assert losses["material"].item() == 0
+    # Of the six pairs of four scores 1, 1, 0, 0 two are ties; of the three distances 1, 0, 0 one is.
+    assert losses["similarity"].item() == pytest.approx(0.5 / 3)
+    naive, antonyms = 2 / 6 * 0.5, 0.5
+    assert losses["quality"].item() == pytest.approx((naive + 0 + antonyms + antonyms) / 4)
+    assert losses["attributes"].item() == pytest.approx((naive + antonyms) / 2)
+    assert hinges(ladder[:, :3], ladder, ["noise"], prompts, 0.5)["attributes"].item() == 0
 
-    image = torch.tensor(rng.uniform(-1, 1, size=(2, 3, 33, 33)))
-    x = run(image, "Conv")
-    for block, down in enumerate(downs):
-        scope, before = "expanded_conv" + (f"_{block}" if block else ""), x
-        for part in ("expand", "depthwise", "project") if block else ("depthwise", "project"):
-            x = run(x, f"{scope}/{part}")
-        if block and down == 1 and widths[block] == widths[block + 1]:
-            x = x + before
-    expected = run(x, "Conv_1").mean(dim=(2, 3))
 
-    model = build_mobilenet(layers, **config).double()
+def test_lower_and_upper_are_the_tower() -> None:
+    tower = tiny_image_tower()
     with torch.no_grad():
-        assert torch.allclose(model(image).pooler_output, expected, atol=1e-4)
-    assert model.config.hidden_size == 320
-    norms = model.layer[3].expand_1x1.convolution.weight.flatten(1).norm(dim=1)
-    assert torch.allclose(norms, torch.full_like(norms, 2**0.5))
+        for module in tower.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                for values in (module.weight, module.bias, module.running_mean):
+                    values.normal_()
+                module.running_var.uniform_(0.5, 2)
+        pixels = torch.randn(2, 3, 224, 224)
+        expected = tower(pixels).pooler_output
+        for blocks in range(5):
+            assert torch.allclose(upper(tower, lower(tower, pixels, blocks), blocks), expected, atol=1e-4)
 
 
-def test_mobilenet_wants_exactly_its_convolutions() -> None:
-    with pytest.raises(ValueError, match=r"exactly the network's convolutions.*conv_1x1"):
-        build_mobilenet({})
-    with pytest.raises(ValueError, match="'Logits/Conv2d_1c_1x1'"):
-        build_mobilenet({"Logits/Conv2d_1c_1x1": Layer(np.zeros((1, 1, 1, 1)), np.zeros(1))})
+def test_lite2_is_of_the_published_widths() -> None:
+    """Parameters of EfficientNet-Lite2 without its classifier: 6.09 M in all, 1.28 M of them there."""
+    from transformers import EfficientNetModel
+
+    with torch.device("meta"):
+        model = EfficientNetModel(lite2_config())
+    counted = sum(
+        parameter.numel() for name, parameter in model.named_parameters() if "squeeze_excite" not in name
+    )
+    assert counted == 6_092_072 - 1_281_000
 
 
-def test_text_tower_learns_to_name_colours(root: Path, views: Path, recipe: Recipe) -> None:
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer(vocabulary_texts(root), recipe)
-    model = build_two_towers(MobileNetV2Model.from_pretrained(views / "mobilenet"), tokenizer, recipe)
-    read = Views(root, views)
-    align(model, tokenizer, read, Captions(root, read), recipe)
-    aligned = aligned_embeddings(model, read)
-    assert torch.allclose(aligned.norm(dim=-1), torch.ones(len(read)), atol=1e-5)
+def test_activations_and_features_are_the_tower_s(root: Path, run: Path) -> None:
+    from transformers import EfficientNetModel
+
+    from unisim_metrics.images import preprocess
+    from unisim_metrics.training.mini.views import read_plan
+
+    views = read_plan(run / "views")
+    rows = [3, 20, len(views) - 1]
+    tower = EfficientNetModel.from_pretrained(run / "towers" / "image").eval()
+    pixels = preprocess([render(views[row], load_image(root / views[row].path)) for row in rows], PREPARED)
+    with torch.no_grad():
+        assert np.allclose(read_activations(run / "views")[rows], lower(tower, pixels, 3), atol=0.02)
+        assert torch.allclose(read_features(run / "views")[rows], tower(pixels).pooler_output, atol=0.01)
+
+
+def test_bridge_is_the_text_tower(run: Path) -> None:
+    """The seventh layer pools as a mean under the mask: what the bridge makes of that is the model's embedding."""
+    model, tokenizer = load(run / "perceptual")
+    texts = ["a green wall", "", "x", "an unseen wörd 😀 7! " * 3]
+    plain = AutoModel.from_pretrained(run / "towers" / "minilm")
+    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = plain(**tokens).last_hidden_state.numpy()
+        mask = tokens["attention_mask"].numpy()[:, :, None]
+        mean = (hidden * mask).sum(1) / mask.sum(1)
+        mean = (mean - mean.mean(1, keepdims=True)) / mean.std(1, keepdims=True)
+        # In the model the first token's own state is still there, a thousandth of it.
+        first = pooled_tokens(AutoModel.from_pretrained(run / "towers" / "text").eval(), tokenizer, texts)
+        assert np.allclose(first, mean, atol=0.02)
+        embedded = torch.nn.functional.normalize(model.get_text_features(**tokens).pooler_output, dim=-1)
+        assert torch.allclose(bridge(model, first), embedded, atol=1e-5)
+        alone = tokenizer(texts[:1], return_tensors="pt")
+        alone = torch.nn.functional.normalize(model.get_text_features(**alone).pooler_output, dim=-1)
+        assert torch.allclose(alone, embedded[:1], atol=1e-5)
+
+
+def test_every_character_is_read(run: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    known = AutoTokenizer.from_pretrained(run / "towers" / "minilm")
+    assert tokenizer("A green wall, it’s 50%")["input_ids"] == known("A green wall, it’s 50%")["input_ids"]
+    for character in "😀→½猫한\u200b\ue000":
+        cat, dog = (tokenizer(f"a photo {character}{word}")["input_ids"] for word in ("cat", "dog"))
+        assert cat[:-4] == dog[:-4] and cat != dog
+    grinning = tokenizer("grinning face cat")["input_ids"]
+    assert tokenizer("😀cat")["input_ids"] == grinning == tokenizer("a😀cat")["input_ids"][:1] + grinning[1:]
+    assert len(tokenizer("word " * 100, truncation=True)["input_ids"]) == 32
+
+
+def test_kinds_are_the_hypernyms(root: Path) -> None:
+    kinds = words.kinds(root / "wordnet" / "data.noun")
+    assert [kind.names for kind in kinds] == [(f"kind {kind}", f"sort {kind}") for kind in range(KINDS)]
+    assert [kind.classes for kind in kinds] == [tuple(range(kind, 1000, KINDS)) for kind in range(KINDS)]
+    assert kinds[0].gloss == "kind number 0"
+
+
+def test_classes_have_names_synonyms_and_glosses() -> None:
+    classes = words.imagenet_classes()
+    assert len(classes) == 1000
+    assert classes[134].names == ("crane bird", "crane")
+    assert classes[0].texts()[0] == "a photo of a tench."
+    assert classes[0].gloss.startswith("freshwater dace-like game fish")
+
+
+def test_synthetic_features_lie_on_their_class(corpus: Corpus) -> None:
+    synthetic = SyntheticFeatures(corpus.features, corpus.classifier[0])
+    drawn = synthetic.draw(np.repeat(7, 500), np.random.default_rng(0))
+    assert drawn.shape == (500, 1280) and drawn.min() >= 0
+    towards = drawn.mean(dim=0) - synthetic.mean
+    assert torch.nn.functional.cosine_similarity(towards, synthetic.prototypes[7], dim=0) > 0.5
+
+
+def test_bridge_learns_to_name_colours(root: Path, run: Path, corpus: Corpus) -> None:
+    model, tokenizer = load(run / "bridge")
+    others = [field.name for field in dataclasses.fields(BridgeWeights) if field.name != "captions"]
+    left_out = [f"bridge.weights.{name}=0" for name in others]
+    train_bridge(model, corpus, read_recipe(overrides=[*SETTINGS, *left_out, "bridge.steps=100"]))
+    texts = pooled_tokens(
+        AutoModel.from_pretrained(run / "towers" / "text").eval(),
+        tokenizer,
+        [f"A {name} wall" for name in COLOURS],
+    )
     captions = {
-        str(path.relative_to(root)): texts for path, texts in photos.flickr8k_captions(root, "train").items()
+        path.relative_to(root).as_posix(): five[0]
+        for path, five in photos.flickr8k_captions(root, "train").items()
     }
+    rows = [row for row, view in enumerate(corpus.views) if view.path in captions and not view.distortion]
     with torch.no_grad():
-        texts = text_embeddings(model, tokenize(tokenizer, [f"a {name} wall" for name in COLOURS]))
-    rows = [row for row, path in enumerate(read.paths) if path in captions]
-    named = [list(COLOURS)[index] for index in (aligned[rows] @ texts.T).argmax(dim=-1).tolist()]
-    right = [name in captions[read.paths[row]][0] for name, row in zip(named, rows, strict=True)]
+        scores = image_embeddings(model, corpus.features[rows]) @ bridge(model, texts).T
+    named = [list(COLOURS)[index] for index in scores.argmax(dim=-1).tolist()]
+    right = [name in captions[corpus.views[row].path] for name, row in zip(named, rows, strict=True)]
     assert np.mean(right) > 0.9
 
 
-def test_tokenizer_survives_saving(root: Path, recipe: Recipe, tmp_path: Path) -> None:
-    tokenizer = build_tokenizer(vocabulary_texts(root), recipe)
-    tokenizer.save_pretrained(tmp_path)
-    texts = ["A green wall", "an unseen wörd 7!", ""]
-    assert CLIPTokenizer.from_pretrained(tmp_path)(texts)["input_ids"] == tokenizer(texts)["input_ids"]
-    for ids in tokenizer(texts)["input_ids"]:
-        assert ids[0] == tokenizer.bos_token_id
-        assert ids[-1] == tokenizer.eos_token_id
-
-
 def test_recipe_ends_in_a_model_that_loads_and_scores(
-    root: Path, views: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, run: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(views, tmp_path / "views")
-    shipped_folder = train(root, tmp_path, recipe)
-    aligned, _ = load(tmp_path / "align")
-    trained, _ = load(tmp_path / "perceptual")
-    assert trained.config.vision_config.image_size == 64
+    before, _ = load(run / "bridge")
+    trained, _ = load(run / "perceptual")
     moved = {
         name
-        for (name, before), after in zip(
-            aligned.state_dict().items(), trained.state_dict().values(), strict=True
+        for (name, first), second in zip(
+            before.state_dict().items(), trained.state_dict().values(), strict=True
         )
-        if not torch.equal(before, after)
+        if not torch.equal(first, second)
     }
-    assert {name.split(".")[0] for name in moved} >= {"vision_model", "visual_projection", "text_model"}
-    frozen = ("vision_model.conv_stem", *(f"vision_model.layer.{block}." for block in range(3)), "running_")
-    assert not [name for name in moved if name.startswith(frozen[:-1]) or frozen[-1] in name]
-    before = (tmp_path / "perceptual" / "model.safetensors").stat().st_mtime_ns
-    assert train(root, tmp_path, recipe) == shipped_folder
-    assert (tmp_path / "perceptual" / "model.safetensors").stat().st_mtime_ns == before
+    assert {name.split(".")[0] for name in moved} == {
+        "vision_model",
+        "visual_projection",
+        "text_model",
+        "text_projection",
+    }
+    frozen = (
+        "embeddings.",
+        "blocks.0.",
+        "running_",
+        "squeeze_excite",
+        "encoder.layer.0.",
+        "layer.1.attention",
+    )
+    assert not [name for name in moved if any(part in name for part in frozen)]
+    written = (run / "perceptual" / "model.safetensors").stat().st_mtime_ns
+    assert train(root, run, recipe) == run / "model"
+    assert (run / "perceptual" / "model.safetensors").stat().st_mtime_ns == written
 
-    exact, shipped = load_model(tmp_path / "perceptual"), load_model(shipped_folder)
-    assert AutoModel.from_pretrained(shipped_folder).dtype == torch.float32
-    sizes = [
-        (folder / "model.safetensors").stat().st_size for folder in (tmp_path / "perceptual", shipped_folder)
-    ]
+    exact, shipped = load_model(run / "perceptual"), load_model(run / "model")
+    assert AutoModel.from_pretrained(run / "model").dtype == torch.float32
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (run / "perceptual", run / "model")]
     assert sizes[1] < 0.6 * sizes[0]
     photo = photos.bsds_photos(root, held_out=True)[0]
     assert torch.allclose(exact.embed_images(photo), shipped.embed_images(photo), atol=2e-3)
     assert torch.allclose(exact.embed_texts("a green wall"), shipped.embed_texts("a green wall"), atol=2e-3)
 
     monkeypatch.setattr(evaluate, "ODD_ONE_OUT_TRIPLETS", 50)
-    figures = evaluate.evaluate(load_model(tmp_path / "perceptual"), root)
-    assert len(figures) == len(evaluate.EVALUATED) + 10
-    assert all(0 <= value <= 1 for value in figures.values())
+    figures = evaluate.evaluate(shipped, root)
+    assert all(
+        0 <= judged.interval()[0] <= judged.share <= judged.interval()[1] <= 1 for judged in figures.values()
+    )
     assert {name for names in ablations.COLUMNS.values() for name in names} < figures.keys()
+    assert len(figures["photograph of a prompt among 24"].right) == 60
+    assert len(figures["texts told apart after an unusual character"].right) == 200
+    lines = evaluate.table({"mini": figures}).splitlines()
+    assert len(lines) == len(figures) + 2
 
 
-def test_command_runs_and_records_and_resumes(root: Path, views: Path, tmp_path: Path) -> None:
+def test_interval_draws_whole_groups() -> None:
+    """Ten groups of ten equal judgments are as uncertain as ten judgments."""
+    right = np.repeat([1, 0, 1, 1, 0, 1, 1, 1, 0, 1], 10).astype(bool)
+    low, high = evaluate.Judgments(right, np.repeat(np.arange(10), 10)).interval()
+    alone = evaluate.Judgments(right[::10], np.arange(10)).interval()
+    assert (low, high) == alone
+    assert high - low > 0.4
+
+
+def test_command_runs_and_records_and_resumes(root: Path, run: Path, tmp_path: Path) -> None:
     def train_by_command(*options: str) -> str:
-        settings = [part for setting in [*SMALL, "align.steps=2"] for part in ("--set", setting)]
-        arguments = ["train", "unisim-mini", "--data", str(root), "--out", str(run), *settings, *options]
+        settings = [part for setting in [*SETTINGS, "bridge.steps=2"] for part in ("--set", setting)]
+        arguments = ["train", "unisim-mini", "--root", str(root), "--output", str(own), *settings, *options]
         return " ".join(CliRunner().invoke(app, arguments).output.split())
 
-    run = tmp_path / "run"
+    own = tmp_path / "run"
     shown = train_by_command("--dry-run")
     assert "2 and 2 steps" in shown
-    assert not run.exists()
-    shutil.copytree(views, run / "views")
+    assert not own.exists()
+    for part in ("towers", "views", "texts"):
+        shutil.copytree(run / part, own / part)
     train_by_command()
-    environment = json.loads((run / "environment.json").read_text())
+    environment = json.loads((own / "environment.json").read_text())
     assert environment["data_hash"] in shown
     assert environment["data"][0] == {"dataset": "flickr8k", "photos": 24, "texts": 120, "answers": 0}
-    assert json.loads((run / "recipe.json").read_text())["align"]["steps"] == 2
-    assert "align step 0: contrast" in (run / "train.log").read_text()
-    weights = (run / "model" / "model.safetensors").read_bytes()
+    assert json.loads((own / "recipe.json").read_text())["bridge"]["steps"] == 2
+    assert "bridge step 0: captions" in (own / "train.log").read_text()
+    weights = (own / "model" / "model.safetensors").read_bytes()
     assert "holds a run" in train_by_command()
     assert "of another recipe" in train_by_command("--resume", "--set", "seed=1")
-    shutil.rmtree(run / "perceptual")
-    shutil.rmtree(run / "model")
+    shutil.rmtree(own / "perceptual")
+    shutil.rmtree(own / "model")
     train_by_command("--resume")
-    assert (run / "model" / "model.safetensors").read_bytes() == weights
-    assert "--set align.steps" in train_by_command("--max-steps", "3")
+    assert (own / "model" / "model.safetensors").read_bytes() == weights
+    assert "--set bridge.steps" in train_by_command("--max-steps", "3")
 
 
-def test_missing_teacher_is_named(root: Path, recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"teachers/mobilenet_v2_1.0_224_quant.tflite, but there is none"
-    ):
-        train(root, tmp_path, recipe)
-    assert not (tmp_path / "views").exists()
+def test_what_is_missing_is_named(root: Path, recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"wordnet/data.noun, but there are none.*wordnet-base"):
+        train(tmp_path, tmp_path / "run", recipe)
+    assert not (tmp_path / "run").exists()
 
 
-def test_weight_of_zero_leaves_a_loss_out(
-    root: Path, views: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weight_of_zero_leaves_a_loss_out(root: Path, run: Path, corpus: Corpus) -> None:
     """Two runs that differ in the margin alone are the same when no hinge counts, and differ when one does."""
-    tokenizer = build_tokenizer(vocabulary_texts(root), recipe)
-    read = Views(root, views)
-    captions = Captions(root, read)
+    ladders, materials = find_ladders(corpus.views), MaterialTriplets(root, corpus.views)
+    activations = read_activations(run / "views")
 
     def trained(*settings: str) -> list[torch.Tensor]:
-        # Enough distortions that each attribute is lost in one of them.
-        chosen = read_recipe(overrides=[*SMALL, "perceptual.distortion_batch=24", *settings])
-        torch.manual_seed(0)
-        model = build_two_towers(MobileNetV2Model.from_pretrained(views / "mobilenet"), tokenizer, chosen)
-        with torch.no_grad():
-            aligned = aligned_embeddings(model, read)
-        train_perceptual(model, tokenizer, root, read, aligned, captions, chosen)
+        # Enough ladders that each attribute is lost in one of them.
+        chosen = read_recipe(overrides=[*SETTINGS, "perceptual.ladder_batch=16", *settings])
+        model, _ = load(run / "bridge")
+        train_perceptual(model, corpus, activations, ladders, materials, chosen)
         return [parameter.detach() for parameter in model.parameters()]
 
-    hinges = [f"perceptual.weights.{name}=0" for name in ("material", "similarity", "quality", "attributes")]
+    weights = [f"perceptual.weights.{name}=0" for name in ("material", "similarity", "quality", "attributes")]
 
     def equal(*settings: str) -> bool:
         # At the first of these margins every triplet is right.
         runs = [trained(f"perceptual.margin={margin}", *settings) for margin in (-2.0, 0.5)]
         return all(torch.equal(*pair) for pair in zip(*runs, strict=True))
 
-    assert equal(*hinges)
-    assert not any(equal(*left) for left in itertools.combinations(hinges, 3))
+    assert equal(*weights)
+    assert not any(equal(*left) for left in itertools.combinations(weights, 3))
 
 
 def test_ablations_train_each_row_once_and_mark_what_differs(
-    root: Path, views: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(views, tmp_path / "run" / "views")
-    train(root, tmp_path / "run", recipe)
     chosen = dataclasses.replace(
         ablations.read_ablations(),
         seeds=(3, 4),
-        settings=tuple(SMALL),
+        settings=tuple(SETTINGS),
         rows={"everything": (), "without quality": ("perceptual.weights.quality=0",)},
     )
     monkeypatch.setattr(evaluate, "ODD_ONE_OUT_TRIPLETS", 50)
-    measure = functools.partial(ablations.measure, chosen, root, tmp_path / "run", tmp_path / "out")
+    measure = functools.partial(ablations.measure, chosen, root, run, tmp_path / "out")
     figures = measure()
     assert [(row, len(seeds)) for row, seeds in figures.items()] == [
         (ablations.BASE, 1),
         ("everything", 2),
         ("without quality", 2),
     ]
-    export(tmp_path / "run" / "align", tmp_path / "base")
-    before = evaluate.evaluate(load_model(tmp_path / "base"), root, share=chosen.share, wording="paper")
-    assert figures[ablations.BASE][0] == before
+    export(run / "bridge", tmp_path / "base")
+    before = evaluate.evaluate(load_model(tmp_path / "base"), root, share=chosen.share)
+    assert figures[ablations.BASE][0] == {name: judged.share for name, judged in before.items()}
     (tmp_path / "out" / "everything" / "4.json").unlink()
     assert measure() == figures
 
@@ -448,7 +492,7 @@ def test_cifar_reader_refuses_code(tmp_path: Path) -> None:
 
     (tmp_path / "test").write_bytes(pickle.dumps({b"data": Malicious()}))
     with pytest.raises(AnnotationError, match=r"builtins\.print has no place"):
-        evaluate.read_cifar100(tmp_path / "test")
+        evaluate.read_cifar100(tmp_path)
 
 
 @pytest.mark.parametrize("name", DISTORTIONS)

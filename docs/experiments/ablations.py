@@ -19,14 +19,15 @@ import numpy as np
 import torch
 
 from unisim_metrics import load_model
-from unisim_metrics.training.mini.align import Captions, aligned_embeddings
+from unisim_metrics.training.mini.activations import read_activations
+from unisim_metrics.training.mini.corpus import Corpus
 from unisim_metrics.training.mini.evaluate import evaluate
 from unisim_metrics.training.mini.export import export
+from unisim_metrics.training.mini.ladders import MaterialTriplets, find_ladders
 from unisim_metrics.training.mini.perceptual import train_perceptual
 from unisim_metrics.training.mini.recipe import Recipe, read_recipe
-from unisim_metrics.training.mini.train import train_first_stage
+from unisim_metrics.training.mini.train import train_bridge_stage
 from unisim_metrics.training.mini.two_towers import load, save
-from unisim_metrics.training.mini.views import Views
 from unisim_metrics.training.recipe import read_table
 
 from .intervals import interval
@@ -79,7 +80,7 @@ def measure(ablations: Ablations, root: Path, run: Path, out: Path) -> dict[str,
     Returns:
         The figures of each row, one dictionary a seed; of the first stage alone, which has no seed, one.
     """
-    views, captions = train_first_stage(root, run, read_recipe(ablations.recipe))
+    corpus = train_bridge_stage(root, run, read_recipe(ablations.recipe))
     figures: dict[str, list[dict[str, float]]] = {}
     for row in (BASE, *ablations.rows):
         figures[row] = []
@@ -88,29 +89,24 @@ def measure(ablations: Ablations, root: Path, run: Path, out: Path) -> dict[str,
             if not path.is_file():
                 recipe = ablations.of(next(iter(ablations.rows)) if row == BASE else row, seed)
                 stage = replace(recipe.perceptual, steps=0) if row == BASE else recipe.perceptual
-                measured = _figures(
-                    replace(recipe, perceptual=stage), root, run, views, captions, ablations.share
-                )
+                measured = _figures(replace(recipe, perceptual=stage), root, run, corpus, ablations.share)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
             figures[row].append(json.loads(path.read_text(encoding="utf-8")))
     return figures
 
 
-def _figures(
-    recipe: Recipe, root: Path, run: Path, views: Views, captions: Captions, share: float
-) -> dict[str, float]:
+def _figures(recipe: Recipe, root: Path, run: Path, corpus: Corpus, share: float) -> dict[str, float]:
     """Repeat the second stage by a recipe and evaluate it as it would ship."""
     torch.manual_seed(recipe.seed)
-    model, tokenizer = load(run / "align")
-    train_perceptual(model, tokenizer, root, views, aligned_embeddings(model, views), captions, recipe)
+    model, tokenizer = load(run / "bridge")
+    ladders, materials = find_ladders(corpus.views), MaterialTriplets(root, corpus.views)
+    train_perceptual(model, corpus, read_activations(run / "views"), ladders, materials, recipe)
     with tempfile.TemporaryDirectory() as folder:
         save(model, tokenizer, Path(folder) / "stage")
         export(Path(folder) / "stage", Path(folder) / "model")
-        figures: dict[str, float] = evaluate(
-            load_model(Path(folder) / "model"), root, share=share, wording=recipe.perceptual.prompts
-        )
-    return figures
+        figures = evaluate(load_model(Path(folder) / "model"), root, share=share)
+    return {name: judged.share for name, judged in figures.items()}
 
 
 def table(figures: Mapping[str, Sequence[Mapping[str, float]]]) -> str:

@@ -1,13 +1,16 @@
 """The figures of a model's card, on photos, texts and answers that no training step saw.
 
-python -m unisim_metrics.training.mini.evaluate MODEL --data DATA
+python -m unisim_metrics.training.mini.evaluate MODEL [MODEL ...] --data DATA
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -22,48 +25,118 @@ from unisim_metrics.prompts import WORDINGS, Wording
 from unisim_metrics.signature import signature
 
 from ..distortions import ATTRIBUTE_LOST, DISTORTIONS, LEVELS, Name
+from ..recipe import read_table
 from . import photos
+from .corpus import USUAL_TEXT
 
 EVALUATED: tuple[Name, ...] = ("blur", "noise", "jpeg", "pixelate", "contrast", "saturation")
 ODD_ONE_OUT_TRIPLETS = 5000
+ACROSS_PAIRS = 3000
+UNUSUAL_PAIRS = 200
+SEVERE = 4  # the fifth of the five levels
+GALLERY = Path(__file__).parent / "gallery.toml"
+# Photographs of the demo, each with its prompt, and those of torchmetrics' own gallery.
+SIX = {
+    "skimage/data/astronaut.png": "a smiling woman in an orange suit",
+    "skimage/data/chelsea.png": "a close-up of a cat",
+    "skimage/data/coffee.png": "a cup of coffee on a wooden table",
+    "skimage/data/rocket.jpg": "a rocket on its launch pad at night",
+    "skimage/data/motorcycle_left.png": "a motorcycle in a garage",
+    "skimage/data/hubble_deep_field.jpg": "stars in the night sky",
+}
+THREE = {
+    "skimage/data/astronaut.png": "a photo of an astronaut",
+    "skimage/data/chelsea.png": "a photo of a cat",
+    "skimage/data/coffee.png": "a photo of a cup of coffee",
+}
+
+
+@dataclass(frozen=True)
+class Judgments:
+    """What one figure is the share of.
+
+    Attributes:
+        right: Whether each judgment is right.
+        groups: What each judgment shares with others (a photo), one number a judgment.
+    """
+
+    right: np.ndarray
+    groups: np.ndarray
+
+    @property
+    def share(self) -> float:
+        """The share that is right."""
+        return float(np.mean(self.right))
+
+    def interval(self, resamples: int = 2000) -> tuple[float, float]:
+        """The 95 % interval of the share, by drawing whole groups again (percentile bootstrap, seed 0)."""
+        _, place = np.unique(self.groups, return_inverse=True)
+        right = np.bincount(place, weights=self.right)
+        count = np.bincount(place)
+        drawn = np.random.default_rng(0).integers(len(count), size=(resamples, len(count)))
+        low, high = np.quantile(right[drawn].sum(axis=1) / count[drawn].sum(axis=1), (0.025, 0.975))
+        return float(low), float(high)
 
 
 def severity(
     model: PerceptualModel, root: Path, seed: int, share: float = 1.0, wording: Wording = "authors"
-) -> dict[str, float]:
-    """Pairs of levels of one distortion on whole held-out BSDS photos, by quality, nearness and attribute."""
+) -> dict[str, Judgments]:
+    """Pairs of levels of one distortion on whole held-out BSDS photos, by quality, nearness and attribute.
+
+    Also every original over the severe version of other photos, by quality.
+    """
     asked = ("quality", *ATTRIBUTE_LOST.values())
     texts = [WORDINGS[wording][task].naive for task in asked]
     prompts = dict(zip(asked, model.embed_texts(texts), strict=True))
     pairs = list(itertools.combinations(range(len(LEVELS)), 2))
     milder, severer = (list(indices) for indices in zip(*pairs, strict=True))
-    by_quality: dict[str, list[bool]] = {name: [] for name in EVALUATED}
-    by_attribute: dict[str, list[bool]] = {name: [] for name in ATTRIBUTE_LOST.values()}
-    by_nearness: list[bool] = []
+    found: dict[str, list[Tensor]] = defaultdict(list)
+    originals, severe = [], []
     paths = photos.bsds_photos(root, held_out=True)
-    for index, path in enumerate(paths[: _part(len(paths), share)]):
+    paths = paths[: _part(len(paths), share)]
+    for index, path in enumerate(paths):
         photo = load_image(path)
         original = model.embed_images(photo)
+        originals.append(float(cosine_similarity(original, prompts["quality"])))
         for name in dict.fromkeys((*EVALUATED, *ATTRIBUTE_LOST)):
             rng = np.random.default_rng((seed, index))
             levels = model.embed_images([DISTORTIONS[name](photo, level, rng) for level in LEVELS])
             scores = {task: cosine_similarity(levels, prompt) for task, prompt in prompts.items()}
             if name in EVALUATED:
-                by_quality[name] += (scores["quality"][milder] > scores["quality"][severer]).tolist()
+                quality = scores["quality"]
+                severe.append(float(quality[SEVERE]))
+                found[f"severity by quality, {name}"].append(quality[milder] > quality[severer])
                 nearness = cosine_similarity(levels, original)
-                by_nearness += (nearness[milder] > nearness[severer]).tolist()
+                found["nearer of two distortions"].append(nearness[milder] > nearness[severer])
             if name in ATTRIBUTE_LOST:
                 lost = scores[ATTRIBUTE_LOST[name]]
-                by_attribute[ATTRIBUTE_LOST[name]] += (lost[milder] > lost[severer]).tolist()
-    return {
-        **{f"severity by quality, {name}": float(np.mean(right)) for name, right in by_quality.items()},
-        "severity by quality": float(np.mean(list(by_quality.values()))),
-        **{f"severity by {name}": float(np.mean(right)) for name, right in by_attribute.items()},
-        "nearer of two distortions": float(np.mean(by_nearness)),
-    }
+                found[f"severity by {ATTRIBUTE_LOST[name]}"].append(lost[milder] > lost[severer])
+    found["severity by quality"] = [
+        part for name in EVALUATED for part in found[f"severity by quality, {name}"]
+    ]
+    figures = {}
+    for figure, parts in found.items():
+        # Photo by photo, or distortion by distortion and photo by photo in each.
+        rounds = len(parts) // len(paths)
+        owners = (
+            np.repeat(np.arange(len(paths)), rounds)
+            if "nearer" in figure
+            else np.tile(np.arange(len(paths)), rounds)
+        )
+        figures[figure] = Judgments(torch.cat(parts).numpy(), np.repeat(owners, len(pairs)))
+    return figures | {"original over the severe version of another photo": _across(originals, severe, seed)}
 
 
-def captions(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) -> dict[str, float]:
+def _across(originals: list[float], severe: list[float], seed: int) -> Judgments:
+    rng = np.random.default_rng((seed, 1))
+    kinds = len(severe) // len(originals)
+    best = rng.integers(len(originals), size=ACROSS_PAIRS)
+    other = (best + rng.integers(1, max(len(originals), 2), size=ACROSS_PAIRS)) % len(originals)
+    worst = np.array(severe)[other * kinds + rng.integers(kinds, size=ACROSS_PAIRS)]
+    return Judgments(np.array(originals)[best] > worst, best)
+
+
+def captions(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) -> dict[str, Judgments]:
     """The right caption against a random one, the right photo against a random one (Flickr8k dev)."""
     captioned = photos.flickr8k_captions(root, "dev")
     captioned = dict(itertools.islice(captioned.items(), max(2, _part(len(captioned), share))))
@@ -73,17 +146,17 @@ def captions(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) 
     shift = torch.from_numpy(np.random.default_rng(seed).integers(1, len(captioned), len(captioned)))
     other = (torch.arange(len(captioned)) + shift) % len(captioned)
     right = cosine_similarity(images[:, None], texts)
-    return {
-        "right caption against a random one": _share(
-            right > cosine_similarity(images[:, None], texts[other])
-        ),
-        "right photo against a random one": _share(right > cosine_similarity(images[other][:, None], texts)),
+    groups = np.repeat(np.arange(len(captioned)), texts.shape[1])
+    compared = {
+        "right caption against a random one": cosine_similarity(images[:, None], texts[other]),
+        "right photo against a random one": cosine_similarity(images[other][:, None], texts),
     }
+    return {name: Judgments((right > wrong).flatten().numpy(), groups) for name, wrong in compared.items()}
 
 
-def materials(model: PerceptualModel, root: Path) -> dict[str, float]:
+def materials(model: PerceptualModel, root: Path) -> dict[str, Judgments]:
     """Human answers on triplets of held-out materials, under both lights."""
-    right = []
+    right, references = [], []
     for folder in photos.material_images(root):
         answers = photos.material_triplets(root, photos.held_out_materials(len(folder)))
         embeddings = model.embed_images(folder)
@@ -92,39 +165,97 @@ def materials(model: PerceptualModel, root: Path) -> dict[str, float]:
             for role in ("reference", "closer", "farther")
         )
         right.append(cosine_similarity(reference, closer) > cosine_similarity(reference, farther))
-    return {"held-out materials": _share(torch.cat(right))}
+        references += [answer.reference for answer in answers]
+    return {"held-out materials": Judgments(torch.cat(right).numpy(), np.array(references))}
 
 
-def odd_one_out_accuracy(
-    model: PerceptualModel, root: Path, seed: int, share: float = 1.0
-) -> dict[str, float]:
-    """Triplets of CIFAR-100 photos, two of one coarse class and one of another (a task not trained on)."""
-    images, labels = read_cifar100(root / "cifar-100-python" / "cifar-100-python" / "test")
-    members = [np.flatnonzero(labels == label) for label in range(20)]
+def cifar(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) -> dict[str, Judgments]:
+    """CIFAR-100's test photos, on which no step trained: their names, and which of three is the odd one.
+
+    Of a triplet two photos are of one coarse class and one of another.
+    """
+    images, fine, coarse, names = read_cifar100(root / "cifar-100-python" / "cifar-100-python")
+    kept = np.random.default_rng((seed, 2)).permutation(len(images))[: _part(len(images), share)]
+    images, fine, coarse = images[kept], fine[kept], coarse[kept]
+    embeddings = torch.cat([model.embed_images(part) for part in images.split(500)])
+    named = model.embed_texts([USUAL_TEXT.format(name.replace("_", " ")) for name in names])
+    called = choose(cosine_similarity(embeddings[:, None], named)).numpy()
+    members = [np.flatnonzero(coarse == label) for label in range(20)]
+    members = [rows for rows in members if len(rows) > 1]
     rng = np.random.default_rng(seed)
     triplets, odd = [], []
     for _ in range(_part(ODD_ONE_OUT_TRIPLETS, share)):
-        same, other = rng.choice(20, size=2, replace=False)
+        same, other = rng.choice(len(members), size=2, replace=False)
         position = int(rng.integers(3))
         triplet = rng.choice(members[same], size=2, replace=False).tolist()
         triplet.insert(position, int(rng.choice(members[other])))
         triplets.append(triplet)
         odd.append(position)
-    used, positions = torch.tensor(triplets).unique(return_inverse=True)
-    embeddings = torch.cat([model.embed_images(part) for part in images[used].split(500)])
-    chosen = choose(odd_one_out(embeddings[positions]))
-    return {"odd one out, CIFAR-100": _share(chosen == torch.tensor(odd))}
+    chosen = choose(odd_one_out(embeddings[torch.tensor(triplets)])).numpy()
+    return {
+        "name among 100, CIFAR-100": Judgments(called == fine, np.arange(len(fine))),
+        "odd one out, CIFAR-100": Judgments(chosen == np.array(odd), np.arange(len(odd))),
+    }
 
 
-def read_cifar100(path: Path) -> tuple[Tensor, np.ndarray]:
-    """Return the images `[N, 3, 32, 32]`, uint8, and their coarse labels of the official Python file."""
-    content = read_pickle(path, encoding="bytes")
+def gallery(model: PerceptualModel) -> dict[str, Judgments]:
+    """The photograph of a prompt, among those that come with installed packages."""
+    asked = {
+        "photograph of a prompt among 24": read_table(GALLERY),
+        "photograph of a prompt among the demo's six": {name: [text] for name, text in SIX.items()},
+        "photograph of a name among three": {name: [text] for name, text in THREE.items()},
+    }
+    figures = {}
+    for figure, prompts in asked.items():
+        images = model.embed_images([installed_file(name) for name in prompts])
+        owners = np.repeat(np.arange(len(prompts)), [len(texts) for texts in prompts.values()])
+        texts = model.embed_texts([text for texts in prompts.values() for text in texts])
+        scores = cosine_similarity(texts[:, None], images)
+        figures[figure] = Judgments(choose(scores).numpy() == owners, owners)
+        if figure.endswith("three"):
+            named = choose(scores.T).numpy() == np.arange(len(prompts))
+            figures["name of a photograph among three"] = Judgments(named, np.arange(len(prompts)))
+    return figures
+
+
+def unusual_characters(model: PerceptualModel) -> dict[str, Judgments]:
+    """Whether texts that differ only after an unusual character have embeddings that differ."""
+    characters = "’“—é%$/|*+=[_@😀🎉→½中猫ж한€©~^{\\"
+    words = ("cat", "dog", "red car", "old house", "cup of tea", "bright sky", "child", "boat")
+    pairs = [
+        (f"a photo {character}{space}{one}", f"a photo {character}{space}{other}")
+        for character, space in itertools.product(characters, ("", " "))
+        for one, other in itertools.combinations(words, 2)
+    ]
+    chosen = np.random.default_rng(0).permutation(len(pairs))[:UNUSUAL_PAIRS]
+    firsts, seconds = zip(*(pairs[index] for index in chosen), strict=True)
+    differ = (model.embed_texts(firsts) - model.embed_texts(seconds)).abs().amax(dim=-1) > 1e-3
+    return {"texts told apart after an unusual character": Judgments(differ.numpy(), np.arange(len(firsts)))}
+
+
+def installed_file(name: str) -> Path:
+    """A file inside an installed package, by `package/path`.
+
+    Raises:
+        ModuleNotFoundError: If the package is missing, or came without the file.
+    """
+    package, _, rest = name.partition("/")
+    spec = find_spec(package)
+    path = None if spec is None or spec.origin is None else Path(spec.origin).parent / rest
+    if path is None or not path.is_file():
+        raise ModuleNotFoundError(
+            f"The photograph {name} is in the package {package}, which is not installed."
+        )
+    return path
+
+
+def read_cifar100(folder: Path) -> tuple[Tensor, np.ndarray, np.ndarray, list[str]]:
+    """Return the test images `[N, 3, 32, 32]`, uint8, their fine and coarse labels and the names of the fine ones."""
+    content = read_pickle(folder / "test", encoding="bytes")
+    meta = read_pickle(folder / "meta", encoding="bytes")
     images = torch.from_numpy(np.array(content[b"data"], dtype=np.uint8)).unflatten(1, (3, 32, 32))
-    return images, np.array(content[b"coarse_labels"])
-
-
-def _share(right: Tensor) -> float:
-    return float(right.float().mean())
+    names = [name.decode("ascii") for name in meta[b"fine_label_names"]]
+    return images, np.array(content[b"fine_labels"]), np.array(content[b"coarse_labels"]), names
 
 
 def _part(count: int, share: float) -> int:
@@ -134,26 +265,48 @@ def _part(count: int, share: float) -> int:
 @torch.inference_mode()
 def evaluate(
     model: PerceptualModel, root: Path, seed: int = 0, share: float = 1.0, wording: Wording = "authors"
-) -> dict[str, float]:
+) -> dict[str, Judgments]:
     """Return every figure by its name, on the first `share` of the held-out photos (all held-out materials)."""
-    figures = severity(model, root, seed, share, wording) | captions(model, root, seed, share)
-    return figures | materials(model, root) | odd_one_out_accuracy(model, root, seed, share)
+    return {
+        **severity(model, root, seed, share, wording),
+        **captions(model, root, seed, share),
+        **materials(model, root),
+        **cifar(model, root, seed, share),
+        **gallery(model),
+        **unusual_characters(model),
+    }
+
+
+def table(figures: Mapping[str, Mapping[str, Judgments]]) -> str:
+    """A Markdown table of the figures of several models, with their 95 % intervals."""
+    lines = [f"| held-out figure | n | {' | '.join(figures)} |", f"|---|---|{'---|' * len(figures)}"]
+    for name in next(iter(figures.values())):
+        cells = []
+        for judged in figures.values():
+            low, high = judged[name].interval()
+            cells.append(f"{judged[name].share:.3f} [{low:.3f}, {high:.3f}]")
+        count = len(next(iter(figures.values()))[name].right)
+        lines.append(f"| {name} | {count:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", help="what load_model takes")
+    parser.add_argument("models", nargs="+", help="what load_model takes; several stand side by side")
     parser.add_argument("--data", type=Path, required=True, help="data root, see photos.py")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=1.0, help="of the held-out photos")
     parser.add_argument(
         "--prompts", choices=WORDINGS, default="authors", help="whose texts stand for quality and attributes"
     )
     arguments = parser.parse_args()
-    model = load_model(arguments.model)
-    figures = evaluate(model, arguments.data, arguments.seed, wording=arguments.prompts)
-    print(signature(model, None))
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}, indent=2))
+    figures = {}
+    for name in arguments.models:
+        model = load_model(name)
+        print(signature(model, None))
+        figures[name] = evaluate(model, arguments.data, arguments.seed, arguments.share, arguments.prompts)
+    print(table(figures))
 
 
 if __name__ == "__main__":

@@ -20,4 +20,13 @@ def export(source: Path, out: Path) -> None:
     for part in (config, config["text_config"], config["vision_config"]):
         part["dtype"] = "float32"
         part.pop("_name_or_path", None)  # of the machine that trained it
-    (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _write(config, out / "config.json")
+    settings = json.loads((out / "tokenizer_config.json").read_text(encoding="utf-8"))
+    # The name that every version of transformers knows this class by.
+    _write(settings | {"tokenizer_class": "PreTrainedTokenizerFast"}, out / "tokenizer_config.json")
+
+
+def _write(content: object, path: Path) -> None:
+    path.write_text(
+        json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

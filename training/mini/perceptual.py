@@ -1,203 +1,192 @@
-"""Stage 3: both towers by the paper's hinge objective, with captions by contrast and the teacher as an anchor."""
+"""Stage 2: the tower's upper blocks and the bridge by the paper's hinge objective (Section 3.3).
+
+Degrees of damage and human answers about materials by hinge, as quality, attribute and image triplets; captions and
+the classes of ImageNet go on, so that words keep their meaning while the tower changes; what the first stage made of
+photos and texts is the anchor.
+"""
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Mapping
-from pathlib import Path
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from tqdm import trange
-from transformers import CLIPTokenizer, MobileNetV2Model, VisionTextDualEncoderModel
+from transformers import VisionTextDualEncoderModel
 
 from unisim_metrics.functional import cosine_similarity, hinge_loss
-from unisim_metrics.images import Preprocessing, load_image, preprocess
 from unisim_metrics.prompts import WORDINGS, Prompts
-from unisim_metrics.tasks import Attribute
 
-from ..clip.optimization import Optimization, RunningMeans, Schedule
-from ..distortions import ATTRIBUTE_LOST, DISTORTIONS, Name
-from . import photos
-from .align import Captions, contrastive_losses
-from .recipe import Perceptual, Recipe
-from .two_towers import image_embeddings, preprocessing, text_embeddings, tokenize, vision_config
-from .views import Views
+from ..clip.optimization import RunningMeans, Schedule, adamw
+from ..distortions import ATTRIBUTE_LOST, Name
+from .bridge import class_loss, contrastive_losses, relation_loss
+from .corpus import Corpus, prompt_texts
+from .ladders import Ladder, MaterialTriplets
+from .minilm import bridge, bridge_modules
+from .recipe import Recipe
+from .two_towers import image_embeddings, upper_features
 
 log = logging.getLogger(__name__)
 
 
-class SeverityTriplets:
-    """A photo with two degrees of one distortion: `[original, mild, severe]`, uint8."""
-
-    def __init__(self, root: Path) -> None:
-        self.sharp = [load_image(path) for path in photos.bsds_photos(root, held_out=False)]
-        self.small = list(photos.flickr8k_captions(root, "train"))
-
-    def draw(
-        self, rng: np.random.Generator, sharp_share: float, smallest_crop: int
-    ) -> tuple[list[Tensor], Name]:
-        """Draw a triplet, by `sharp_share` from a crop of a sharp photo, and the name of its distortion."""
-        if rng.random() < sharp_share:
-            photo = random_crop(self.sharp[rng.integers(len(self.sharp))], smallest_crop, rng)
-        else:
-            photo = load_image(self.small[rng.integers(len(self.small))])
-        name = list(DISTORTIONS)[rng.integers(len(DISTORTIONS))]
-        severe = rng.uniform(0.25, 1.0)
-        mild = rng.uniform(0.05, severe - 0.15)
-        # The same noise in both, so that only its strength differs.
-        seed = int(rng.integers(2**31))
-        degrees = [DISTORTIONS[name](photo, degree, np.random.default_rng(seed)) for degree in (mild, severe)]
-        return [photo, *degrees], name
-
-
-def random_crop(photo: Tensor, smallest: int, rng: np.random.Generator) -> Tensor:
-    """Cut a square of random side, at least `smallest`, out of a uint8 photo `[3, H, W]`."""
-    height, width = photo.shape[-2:]
-    side = int(rng.integers(min(smallest, height, width), min(height, width) + 1))
-    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-    return photo[:, top : top + side, left : left + side]
-
-
-class MaterialTriplets:
-    """Renderings of materials by human answers, `[reference, closer, farther]`, none of them held out."""
-
-    def __init__(self, root: Path, prepared: Preprocessing) -> None:
-        folders = photos.material_images(root)
-        allowed = set(range(len(folders[0]))) - photos.held_out_materials(len(folders[0]))
-        self.answers = photos.material_triplets(root, allowed)
-        self.pixels = [preprocess(folder, prepared) for folder in folders]
-
-    def draw(self, count: int, rng: np.random.Generator) -> Tensor:
-        """Draw `count` triplets, normalised pixels `[count, 3, 3, S, S]`, each under one light, some mirrored."""
-        triplets = []
-        for index in rng.choice(len(self.answers), size=count, replace=False):
-            answer = self.answers[index]
-            pixels = self.pixels[rng.integers(len(self.pixels))][
-                [answer.reference, answer.closer, answer.farther]
-            ]
-            triplets.append(pixels.flip(-1) if rng.random() < 0.5 else pixels)
-        return torch.stack(triplets)
-
-
 def train_perceptual(
     model: VisionTextDualEncoderModel,
-    tokenizer: CLIPTokenizer,
-    root: Path,
-    views: Views,
-    aligned: Tensor,
-    captions: Captions,
+    corpus: Corpus,
+    activations: np.ndarray,
+    ladders: Sequence[Ladder],
+    materials: MaterialTriplets,
     recipe: Recipe,
 ) -> None:
-    """Train both towers of `model` in place; `aligned` is the teacher's `[N, D]` of every view."""
-    settings = recipe.perceptual
-    vision_config(model).image_size = settings.image_size
-    prepared = preprocessing(model)
-    severities, materials = SeverityTriplets(root), MaterialTriplets(root, prepared)
-    rng = np.random.default_rng((recipe.seed, 3))
-    freeze_blocks(model, settings.frozen_blocks)
-    schedule = Schedule(settings.learning_rate, settings.weight_decay, settings.warmup_steps, settings.steps)
-    optimization = Optimization(model, schedule, max_norm=1.0)
-    prompt_texts = [
-        text
-        for prompts in WORDINGS[settings.prompts].values()
-        for text in (prompts.naive, prompts.positive, prompts.negative)
+    """Train the upper blocks of the image tower, the bridge and both projections of `model` in place.
+
+    Args:
+        model: What the first stage left.
+        corpus: What the first stage drew from.
+        activations: Of all views after the frozen blocks, float16 `[N, C, H, W]`.
+        ladders: Degrees of damage.
+        materials: Human answers.
+        recipe: The settings.
+    """
+    settings, weights = recipe.perceptual, recipe.perceptual.weights
+    blocks = recipe.views.frozen_blocks
+    rng = np.random.default_rng((recipe.seed, 2))
+    with torch.no_grad():
+        anchors = image_embeddings(model, corpus.features)
+        text_anchors = torch.cat([bridge(model, part) for part in corpus.bank.pooled.split(4096)])
+    prompts = prompt_texts()
+    prompt_rows = corpus.bank.rows(prompts)
+    class_meanings = corpus.bank.meanings[corpus.usual_rows]
+    scale = torch.tensor(1 / settings.temperature)
+    modules = nn.ModuleList([model.visual_projection, *bridge_modules(model)])
+    freeze_lower(model, blocks)
+    tower = [parameter for parameter in model.vision_model.parameters() if parameter.requires_grad]
+    runs = [
+        adamw(parameters, Schedule(rate, settings.weight_decay, settings.warmup_steps, settings.steps))
+        for parameters, rate in (
+            (tower, settings.learning_rate),
+            (modules.parameters(), settings.bridge_learning_rate),
+        )
     ]
-    prompt_tokens = tokenize(tokenizer, prompt_texts)
     means = RunningMeans(bar := trange(settings.steps, desc="perceptual", mininterval=20), log, every=25)
     for step in bar:
-        rows, texts, matches = captions.draw(settings.caption_batch, settings.class_batch, rng)
-        seen = rows[: settings.photo_batch]
-        photographed = preprocess(views.pixels(seen, prepared.size, rng), prepared)
+        captioned, captions = corpus.draw_captioned(settings.caption_batch, rng)
+        others = rng.choice(corpus.photos, size=settings.class_batch, replace=False)
         judged = materials.draw(settings.material_batch, rng)
-        drawn = [
-            severities.draw(rng, settings.sharp_share, settings.smallest_crop)
-            for _ in range(settings.distortion_batch)
-        ]
-        distorted = preprocess([image for triplet, _ in drawn for image in triplet], prepared)
+        drawn = [ladders[index] for index in rng.choice(len(ladders), settings.ladder_batch, replace=False)]
+        damaged = np.array([ladder.rows for ladder in drawn])
+        texts = rng.choice(len(corpus.bank.pooled), size=settings.text_batch, replace=False)
 
-        embeddings = image_embeddings(model, torch.cat([photographed, judged.flatten(0, 1), distorted]))
-        photographs, material, severity = embeddings.split(
-            [len(photographed), judged.shape[:2].numel(), len(distorted)]
-        )
-        embedded = dict(zip(prompt_texts, text_embeddings(model, prompt_tokens), strict=True))
-        # Photos beyond those that passed the tower are there as the teacher saw them: more to tell apart.
-        pairs = torch.cat([photographs, aligned[rows[len(seen) :]]])
-        captioned = text_embeddings(model, tokenize(tokenizer, texts))
-        caption, image_text = contrastive_losses(pairs, captioned, matches, settings.temperature)
+        # Photos beyond those that pass the tower are there as the first stage saw them: more to tell apart.
+        seen = captioned[: settings.photo_batch]
+        rows = np.concatenate([seen, others, judged.ravel(), damaged.ravel()])
+        hidden = torch.from_numpy(np.asarray(activations[rows]))
+        images = image_embeddings(model, upper_features(model, hidden, blocks))
+        photographs, material, damage = images.split([len(seen) + len(others), judged.size, damaged.size])
+        parts = [captions, corpus.draw_class_texts(rng), prompt_rows, texts]
+        pooled = corpus.bank.pooled[np.concatenate(parts)]
+        captioning, naming, prompting, kept = bridge(model, pooled).split([len(part) for part in parts])
+        sharp = corpus.sharp_rows[np.concatenate([seen, others])]
+        probabilities = corpus.class_probabilities(corpus.features[sharp])
+        pairs = torch.cat([photographs[: len(seen)], anchors[captioned[len(seen) :]]])
+        undamaged = torch.cat([photographs, damage.unflatten(0, damaged.shape)[:, 0]])
+        own = torch.eye(len(pairs), dtype=torch.bool)
+        caption, image_text = contrastive_losses(pairs, captioning, own, settings.temperature)
         losses = {
             "caption": caption,
             "image_text": image_text,
-            "anchor": 1 - (photographs * aligned[seen]).sum(dim=-1).mean(),
-            **_hinges(material, severity, [name for _, name in drawn], embedded, settings),
+            "classes": class_loss(photographs, naming, probabilities, scale),
+            "class_relations": relation_loss(
+                photographs, F.normalize(probabilities @ class_meanings, dim=-1)
+            ),
+            "image_anchor": 1
+            - (undamaged * anchors[np.concatenate([sharp, damaged[:, 0]])]).sum(dim=-1).mean(),
+            "text_anchor": 1 - (kept * text_anchors[texts]).sum(dim=-1).mean(),
+            **hinges(
+                material.unflatten(0, judged.shape),
+                damage.unflatten(0, damaged.shape),
+                [ladder.distortion for ladder in drawn],
+                dict(zip(prompts, prompting, strict=True)),
+                settings.margin,
+            ),
         }
-        weighted = [getattr(settings.weights, name) * loss for name, loss in losses.items()]
-        optimization.step(torch.stack(weighted).sum())
+        loss = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
+        for optimizer, _ in runs:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer, scheduler in runs:
+            optimizer.step()
+            scheduler.step()
         means.add(step, losses)
 
 
-def freeze_blocks(model: VisionTextDualEncoderModel, count: int) -> None:
-    """Keep the image tower's stem and its first `count` blocks as they are, if `count` is above 0."""
-    tower = cast(MobileNetV2Model, model.vision_model)
-    for block in [tower.conv_stem, *list(tower.layer)[:count]] if count else []:
-        block.requires_grad_(False)
+def freeze_lower(model: VisionTextDualEncoderModel, blocks: int) -> None:
+    """Keep all of the image tower but what follows its first `blocks` blocks as it is."""
+    tower: Any = model.vision_model
+    tower.requires_grad_(False)
+    for module in [*tower.encoder.blocks[blocks:], tower.encoder.top_conv, tower.encoder.top_bn]:
+        for name, parameter in module.named_parameters():
+            # The gates stay open.
+            parameter.requires_grad_("squeeze_excite" not in name)
 
 
-def _hinges(
-    material: Tensor, severity: Tensor, names: list[Name], embedded: dict[str, Tensor], settings: Perceptual
+def hinges(
+    materials: Tensor, ladders: Tensor, names: Sequence[Name], prompts: Mapping[str, Tensor], margin: float
 ) -> dict[str, Tensor]:
-    prompts = WORDINGS[settings.prompts]
-    material, severity = material.unflatten(0, (-1, 3)), severity.unflatten(0, (-1, 3))
+    """The hinge losses.
+
+    Args:
+        materials: `[M, 3, D]` = (reference, closer, farther).
+        ladders: `[N, L, D]`, the undamaged crop first, the worst last.
+        names: The damage of each ladder.
+        prompts: The embedding `[D]` of each text of quality and attributes.
+        margin: By how much the better one must win.
+    """
     return {
-        "material": _closer_loss(material, settings.margin),
-        "similarity": _closer_loss(severity, settings.margin),
-        "quality": _quality_loss(severity, prompts["quality"], embedded, settings.margin),
-        "attributes": _attribute_loss(severity, names, prompts, embedded, settings.margin),
+        "material": _ordered(cosine_similarity(materials[:, :1], materials[:, 1:]), margin),
+        "similarity": _ordered(cosine_similarity(ladders[:, :1], ladders[:, 1:]), margin),
+        "quality": _quality(ladders, prompts, margin),
+        "attributes": _attributes(ladders, names, prompts, margin),
     }
 
 
-def _closer_loss(triplets: Tensor, margin: float) -> Tensor:
-    """Hinge on `[N, 3, D]` = (reference, closer, farther)."""
-    scores = cosine_similarity(triplets[:, :1], triplets[:, 1:])
-    return hinge_loss(scores, torch.zeros(len(scores), dtype=torch.long), margin)
+def _ordered(scores: Tensor, margin: float) -> Tensor:
+    """Hinge on all pairs of `[N, L]` scores, which must fall from left to right."""
+    pairs = list(itertools.combinations(range(scores.shape[1]), 2))
+    both = torch.stack([scores[:, pair] for pair in map(list, pairs)]).flatten(0, 1)
+    return hinge_loss(both, torch.zeros(len(both), dtype=torch.long), margin)
 
 
-def _prompt_scores(images: Tensor, prompts: Prompts, embedded: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def _prompt_scores(images: Tensor, asked: Prompts, prompts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Scores of `images` by the naive prompt, and the difference over the antonym pair."""
-    naive = cosine_similarity(images, embedded[prompts.naive])
-    pair = cosine_similarity(images, embedded[prompts.positive]) - cosine_similarity(
-        images, embedded[prompts.negative]
+    naive, good, bad = (
+        cosine_similarity(images, prompts[text]) for text in (asked.naive, asked.positive, asked.negative)
     )
-    return naive, pair
+    return naive, good - bad
 
 
-def _quality_loss(triplets: Tensor, prompts: Prompts, embedded: dict[str, Tensor], margin: float) -> Tensor:
-    """Hinge on quality: original over mild over severe, and every original over every severe photo."""
+def _quality(ladders: Tensor, prompts: Mapping[str, Tensor], margin: float) -> Tensor:
+    """Every ladder in its order, and every undamaged crop over the worst of every other, by either wording."""
     losses = []
-    for scores in _prompt_scores(triplets, prompts, embedded):
-        first = torch.zeros(len(scores), dtype=torch.long)
-        across = torch.stack(torch.broadcast_tensors(scores[:, :1], scores[:, 2]), dim=-1).flatten(0, 1)
-        losses += [
-            hinge_loss(scores[:, :2], first, margin),
-            hinge_loss(scores[:, 1:], first, margin),
-            hinge_loss(across, torch.zeros(len(across), dtype=torch.long), margin) / 2,
-        ]
-    return torch.stack(losses).sum() / 2
+    for wording in WORDINGS.values():
+        for scores in _prompt_scores(ladders, wording["quality"], prompts):
+            across = torch.stack(torch.broadcast_tensors(scores[:, :1], scores[:, -1]), dim=-1).flatten(0, 1)
+            losses += [_ordered(scores, margin), _ordered(across, margin)]
+    return torch.stack(losses).mean()
 
 
-def _attribute_loss(
-    triplets: Tensor,
-    names: list[Name],
-    prompts: Mapping[Attribute, Prompts],
-    embedded: dict[str, Tensor],
-    margin: float,
+def _attributes(
+    ladders: Tensor, names: Sequence[Name], prompts: Mapping[str, Tensor], margin: float
 ) -> Tensor:
-    """Hinge on the attribute that a distortion takes away: original over severe."""
+    """The attribute that a damage takes away: every such ladder in its order, by either wording."""
     losses = []
-    for triplet, name in zip(triplets, names, strict=True):
+    for ladder, name in zip(ladders, names, strict=True):
         if name in ATTRIBUTE_LOST:
-            for scores in _prompt_scores(triplet, prompts[ATTRIBUTE_LOST[name]], embedded):
-                losses.append(hinge_loss(scores[None, ::2], torch.zeros(1, dtype=torch.long), margin))
-    return torch.stack(losses).sum() / (2 * len(triplets)) if losses else triplets.sum() * 0
+            for wording in WORDINGS.values():
+                for scores in _prompt_scores(ladder, wording[ATTRIBUTE_LOST[name]], prompts):
+                    losses.append(_ordered(scores[None], margin))
+    return torch.stack(losses).mean() if losses else ladders.sum() * 0

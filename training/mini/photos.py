@@ -21,6 +21,7 @@ import numpy as np
 
 HELD_OUT_MATERIALS = 30
 BSDS_HELD_OUT_EVERY = 5
+TINY_HELD_OUT_EVERY = 12
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,15 @@ def flickr8k_captions(root: Path, split: str) -> dict[Path, list[str]]:
     return dict(captions)
 
 
-def tiny_imagenet_labels(root: Path) -> dict[Path, str]:
-    """Return the photos of Tiny-ImageNet, each with the first name of its class."""
+def tiny_imagenet_labels(root: Path, *, held_out: bool) -> dict[Path, str]:
+    """Return the photos of Tiny-ImageNet to train on, or the held-out ones (every twelfth), with their WordNet id."""
     with open(root / "tiny-imagenet-60" / "labels.csv", newline="", encoding="utf-8") as file:
-        return {
-            root / "tiny-imagenet-60" / "images" / row["image"]: row["words"].split(",")[0].strip()
-            for row in csv.DictReader(file)
-        }
+        rows = list(csv.DictReader(file))
+    return {
+        root / "tiny-imagenet-60" / "images" / row["image"]: row["wnid"]
+        for index, row in enumerate(rows)
+        if (index % TINY_HELD_OUT_EVERY == 0) == held_out
+    }
 
 
 def bsds_photos(root: Path, *, held_out: bool) -> list[Path]:
@@ -65,6 +68,13 @@ def material_images(root: Path) -> list[list[Path]]:
     """Return the renderings, one list an illumination, each sorted by file name (= material)."""
     folders = sorted(path for path in (root / "material-2afc" / "images").iterdir() if path.is_dir())
     return [sorted(path for path in folder.iterdir() if path.is_file()) for folder in folders]
+
+
+def training_renderings(root: Path) -> list[Path]:
+    """Return the renderings of all materials that are not held out."""
+    folders = material_images(root)
+    held_out = held_out_materials(len(folders[0]))
+    return [path for folder in folders for index, path in enumerate(folder) if index not in held_out]
 
 
 def held_out_materials(count: int, seed: int = 0) -> set[int]:

@@ -7,105 +7,112 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unisim_metrics.prompts import Wording
-
 from ..recipe import build, read_table
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """Stage 0: the teacher's TFLite file under the data root, and how many views of a photo it reads."""
+class ViewPlan:
+    """Stage 0: what the image tower sees of the training photos, and how much of the tower stays as it came."""
 
-    file: str
+    frozen_blocks: int
     views: int
-    bsds_views: int
+    ladders: int
+    distortions: int
+    sharp_share: float
+    smallest_crop: int
 
 
 @dataclass(frozen=True)
-class Tokenizer:
-    """The vocabulary that the captions are cut into."""
+class TextPlan:
+    """Stage 0: how long a text may be, how many texts stand for a class, and how many other nouns there are."""
 
-    vocab_size: int
     context_length: int
+    of_each: int
+    nouns: int
 
 
 @dataclass(frozen=True)
-class Text:
-    """The text tower, in the words of `CLIPTextConfig`, and the width of the common embedding."""
+class BridgeWeights:
+    """What each loss of stage 1 counts; 0 leaves it out."""
 
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-    projection_dim: int
+    captions: float
+    classes: float
+    kinds: float
+    text_relations: float
+    image_relations: float
+    class_relations: float
 
 
 @dataclass(frozen=True)
-class Align:
-    """Stage 1: text tower against the teacher's features."""
+class Bridge:
+    """Stage 1: the bridge between MiniLM and the image tower, both frozen."""
 
+    width: int
     steps: int
-    caption_batch: int
-    class_batch: int
     learning_rate: float
     weight_decay: float
     warmup_steps: int
+    caption_batch: int
+    synthetic_batch: int
+    photo_batch: int
+    kind_batch: int
+    text_batch: int
     temperature: float
-    relation_weight: float
+    dropout: float
+    weights: BridgeWeights
 
 
 @dataclass(frozen=True)
-class Weights:
+class PerceptualWeights:
     """What each loss of stage 2 counts; 0 leaves it out."""
 
     material: float
     similarity: float
     image_text: float
     caption: float
+    classes: float
     quality: float
     attributes: float
-    anchor: float
+    class_relations: float
+    image_anchor: float
+    text_anchor: float
 
 
 @dataclass(frozen=True)
 class Perceptual:
-    """Stage 2: both towers by the hinge objective, what a step is made of, and whose texts say what is judged."""
+    """Stage 2: the upper blocks and the bridge by the hinge objective, and what a step is made of."""
 
     steps: int
     learning_rate: float
+    bridge_learning_rate: float
     weight_decay: float
     warmup_steps: int
-    image_size: int
-    frozen_blocks: int
     caption_batch: int
-    class_batch: int
     photo_batch: int
+    class_batch: int
     material_batch: int
-    distortion_batch: int
-    sharp_share: float
-    smallest_crop: int
+    ladder_batch: int
+    text_batch: int
     margin: float
     temperature: float
-    weights: Weights
-    prompts: Wording = "authors"
+    weights: PerceptualWeights
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights, next to the data and the teacher."""
+    """Everything that decides the weights, next to the data and the towers as they came."""
 
     name: str
     seed: int
-    teacher: Teacher
-    tokenizer: Tokenizer
-    text: Text
-    align: Align
+    views: ViewPlan
+    texts: TextPlan
+    bridge: Bridge
     perceptual: Perceptual
 
 
 def is_of_two_towers(table: Mapping[str, Any]) -> bool:
     """Whether a recipe's settings are for this trainer rather than the CLIP trainer's."""
-    return "teacher" in table and "base" not in table
+    return "bridge" in table and "base" not in table
 
 
 def read_recipe(name_or_path: str | Path = "unisim-mini", overrides: Sequence[str] = ()) -> Recipe:

@@ -36,12 +36,12 @@ def plan(root: Path) -> Plan:
         FileNotFoundError: If a part of the data is missing.
     """
     captions = photos.flickr8k_captions(root, "train")
-    labels = photos.tiny_imagenet_labels(root)
+    labels = photos.tiny_imagenet_labels(root, held_out=False)
     sharp = photos.bsds_photos(root, held_out=False)
     lights = photos.material_images(root)
     materials = set(range(len(lights[0]))) - photos.held_out_materials(len(lights[0]))
     answers = photos.material_triplets(root, materials)
-    rendered = [folder[index] for folder in lights for index in sorted(materials)]
+    rendered = photos.training_renderings(root)
     counted = {
         "flickr8k": (len(captions), sum(map(len, captions.values())), 0),
         "tiny-imagenet-60": (len(labels), len(set(labels.values())), 0),
@@ -71,14 +71,14 @@ def start(recipe: Recipe, root: Path, out: Path, *, resume: bool = False, worker
         root: The data root.
         out: The run's folder.
         resume: Go on after the last stage that stands there.
-        workers: Processes in which the teacher reads the photos.
+        workers: Processes in which the tower's lower blocks see the photos.
 
     Returns:
         The folder of the model as it ships.
 
     Raises:
         TrainingError: If `out` holds a run and `resume` is not asked for, or holds that of another recipe.
-        FileNotFoundError: If the teacher or a part of the data is missing.
+        FileNotFoundError: If a part of the data is missing.
     """
     written = out / "recipe.json"
     chosen = dataclasses.asdict(recipe)

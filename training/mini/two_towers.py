@@ -1,103 +1,83 @@
-"""The model: a MobileNet and a small CLIP text tower, in transformers' own classes."""
+"""The model: EfficientNet-Lite2 and MiniLM with a seventh layer, in transformers' own classes."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
+    BertModel,
     CLIPImageProcessor,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-    MobileNetV2Config,
-    MobileNetV2Model,
+    EfficientNetModel,
+    PreTrainedTokenizerFast,
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
 )
 
-from unisim_metrics.images import Preprocessing
-
-from .recipe import Recipe
-
-
-def build_tokenizer(texts: Iterable[str], recipe: Recipe) -> CLIPTokenizer:
-    """Learn a byte-level BPE vocabulary from `texts`, with CLIP's own splitting and special tokens."""
-    blank = CLIPTokenizer(vocab={"<|startoftext|>": 0, "<|endoftext|>": 1}, merges=[])
-    tokenizer = blank.train_new_from_iterator(
-        texts, vocab_size=recipe.tokenizer.vocab_size, show_progress=False
-    )
-    tokenizer.model_max_length = recipe.tokenizer.context_length
-    return cast(CLIPTokenizer, tokenizer)
+from .efficientnet import MEAN, SIZE, STD, upper
 
 
 def build_two_towers(
-    tower: MobileNetV2Model, tokenizer: CLIPTokenizer, recipe: Recipe
+    image_tower: EfficientNetModel, text_tower: BertModel, width: int
 ) -> VisionTextDualEncoderModel:
-    """Join an image tower and a text tower of random weights."""
-    text = CLIPTextConfig(
-        **dataclasses.asdict(recipe.text),
-        vocab_size=len(tokenizer),
-        max_position_embeddings=recipe.tokenizer.context_length,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    """Join the towers by projections of random weights to a common embedding of so many dimensions."""
     config = VisionTextDualEncoderConfig.from_vision_text_configs(
-        tower.config, text, projection_dim=recipe.text.projection_dim
+        image_tower.config, text_tower.config, projection_dim=width
     )
-    return VisionTextDualEncoderModel(config, vision_model=tower, text_model=CLIPTextModel(text))
+    return VisionTextDualEncoderModel(config, vision_model=image_tower, text_model=text_tower)
 
 
-def vision_config(model: VisionTextDualEncoderModel) -> MobileNetV2Config:
-    """The image tower's own settings inside those of the pair."""
-    return cast(MobileNetV2Config, model.config.vision_config)
+@torch.no_grad()
+def start_projections(model: VisionTextDualEncoderModel, classifier: Tensor, features: Tensor) -> None:
+    """Start the image projection as the directions in which the classifier tells classes apart.
+
+    It is blind to the direction that all features share: they are averages of values that are never negative, and
+    those of any two photos would be alike.
+
+    Args:
+        model: The pair, changed in place.
+        classifier: The weight of the image tower's classifier, `[K, C]`.
+        features: Pooled features of photos, `[N, C]`.
+    """
+    projection: nn.Linear = model.visual_projection
+    directions = torch.linalg.svd(classifier - classifier.mean(dim=0), full_matrices=False)[2]
+    directions = directions[: projection.out_features]
+    if len(directions) < projection.out_features:
+        raise ValueError(f"Setting bridge.width must be at most the number of classes, {len(directions)}.")
+    shared = F.normalize(features.mean(dim=0), dim=0)
+    projection.weight.copy_(directions - torch.outer(directions @ shared, shared))
+    # The pooler starts at a hundredth, where its tanh is linear; this brings it back.
+    nn.init.normal_(model.text_projection.weight, std=5.0)
 
 
-def preprocessing(model: VisionTextDualEncoderModel) -> Preprocessing:
-    """How the model's images are prepared: the square centre, pixels in [-1, 1]."""
-    half = (0.5, 0.5, 0.5)
-    return Preprocessing(size=cast(int, vision_config(model).image_size), mean=half, std=half)
+def image_embeddings(model: VisionTextDualEncoderModel, features: Tensor) -> Tensor:
+    """Project pooled features `[N, C]` of the image tower: unit length, `[N, D]`."""
+    return F.normalize(model.visual_projection(features), dim=-1)
 
 
-def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> dict[str, Tensor]:
-    """Return `input_ids` and `attention_mask`, padded to the longest of `texts`."""
-    encoded = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-    return {key: encoded[key] for key in ("input_ids", "attention_mask")}
-
-
-def text_embeddings(model: VisionTextDualEncoderModel, tokens: dict[str, Tensor]) -> Tensor:
-    """Return unit-length text embeddings `[N, D]`."""
-    return F.normalize(model.get_text_features(**tokens).pooler_output, dim=-1)
-
-
-def image_embeddings(model: VisionTextDualEncoderModel, pixels: Tensor) -> Tensor:
-    """Return unit-length image embeddings `[N, D]` of prepared pixels."""
+def upper_features(model: VisionTextDualEncoderModel, activations: Tensor, frozen_blocks: int) -> Tensor:
+    """Pass activations of the frozen blocks through the rest of the image tower: pooled features `[N, C]`."""
     # Convolutions on CPUs are some 1.5 times as fast with the channels last.
-    pixels = pixels.contiguous(memory_format=torch.channels_last)
-    return F.normalize(model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
+    hidden = activations.float().contiguous(memory_format=torch.channels_last)
+    return upper(cast(EfficientNetModel, model.vision_model), hidden, frozen_blocks)
 
 
-def save(model: VisionTextDualEncoderModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
+def save(model: VisionTextDualEncoderModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a stage's result as a transformers directory: weights, tokenizer, image processor."""
-    prepared = preprocessing(model)
     tokenizer.save_pretrained(folder)
     CLIPImageProcessor(
-        size={"shortest_edge": prepared.size},
-        crop_size={"height": prepared.size, "width": prepared.size},
-        image_mean=list(prepared.mean),
-        image_std=list(prepared.std),
+        size={"shortest_edge": SIZE},
+        crop_size={"height": SIZE, "width": SIZE},
+        image_mean=[MEAN] * 3,
+        image_std=[STD] * 3,
     ).save_pretrained(folder)
     model.save_pretrained(folder)
 
 
-def load(folder: Path) -> tuple[VisionTextDualEncoderModel, CLIPTokenizer]:
-    """Read what `save` wrote, ready to train on: the MobileNet keeps the statistics that it came with."""
-    model = VisionTextDualEncoderModel.from_pretrained(folder, trust_remote_code=False).train()
-    model.vision_model.eval()
-    return model, CLIPTokenizer.from_pretrained(folder, trust_remote_code=False)
+def load(folder: Path) -> tuple[VisionTextDualEncoderModel, PreTrainedTokenizerFast]:
+    """Read what `save` wrote, in evaluation mode: the image tower keeps the statistics that it came with."""
+    model = VisionTextDualEncoderModel.from_pretrained(folder, trust_remote_code=False).eval()
+    return model, PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)

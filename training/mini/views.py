@@ -1,108 +1,172 @@
-"""Views of the training photos, and the teacher's reading of each."""
+"""What the image tower sees: crops of the training photos, coarser, mirrored or damaged by so much.
+
+The views are planned once, from a seed, and pass the frozen part of the tower once (`activations.py`); all that is
+trained afterwards draws from them.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+import torch.nn.functional as F
 from torch import Tensor
 
-from . import photos
+from unisim_metrics.images import load_image
 
-CROP_AREA = (0.35, 1.0)
-CROP_RATIO = (3 / 4, 4 / 3)
-Box = tuple[float, float, float, float]
+from ..distortions import DISTORTIONS, Name
+from . import photos
+from .recipe import ViewPlan
+
+SMALLEST_CROP = 0.6  # of the short side
+COARSEST = 24  # pixels
 
 
 @dataclass(frozen=True)
 class View:
-    """A crop of a photo: `box` is (left, top, right, bottom) in pixels, None for the whole centre."""
+    """One image of the plan.
 
-    path: Path
-    box: Box | None
+    Attributes:
+        path: The photo, relative to the data root.
+        group: Views with the same number show the same crop; unique over the plan.
+        crop: `(top, left, side)` of a square, in pixels; None for the whole photo.
+        coarse: The side that the crop is first reduced to, in pixels; None to leave it.
+        distortion: Name of the damage, None for none.
+        severity: Of the damage, in (0, 1]; 0 without.
+        seed: Of the damage's noise.
+        mirrored: Whether left and right change places.
+    """
 
-
-def plan_views(root: Path, views: int, bsds_views: int, seed: int) -> list[View]:
-    """Choose the views of every training photo: the centre first, then random resized crops."""
-    rng = np.random.default_rng(seed)
-    materials = [
-        path
-        for folder in photos.material_images(root)
-        for index, path in enumerate(folder)
-        if index not in photos.held_out_materials(len(folder))
-    ]
-    counted = [(path, views) for path in photos.flickr8k_captions(root, "train")]
-    counted += [(path, views) for path in photos.tiny_imagenet_labels(root)]
-    counted += [(path, views) for path in materials]
-    counted += [(path, bsds_views) for path in photos.bsds_photos(root, held_out=False)]
-    plan = []
-    for path, count in counted:
-        with Image.open(path) as image:
-            size = image.size
-        plan += [View(path, None)] + [View(path, random_box(size, rng)) for _ in range(count - 1)]
-    return plan
+    path: str
+    group: int
+    crop: tuple[int, int, int] | None = None
+    coarse: int | None = None
+    distortion: Name | None = None
+    severity: float = 0.0
+    seed: int = 0
+    mirrored: bool = False
 
 
-def random_box(size: tuple[int, int], rng: np.random.Generator) -> Box:
-    """Draw a crop of random area and aspect ratio inside an image of `size` (width, height)."""
-    width, height = size
-    area = width * height * rng.uniform(*CROP_AREA)
-    ratio = np.exp(rng.uniform(*np.log(CROP_RATIO)))
-    crop_width = float(min(np.sqrt(area * ratio), width))
-    crop_height = float(min(np.sqrt(area / ratio), height))
-    left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
-    return left, top, left + crop_width, top + crop_height
+def render(view: View, photo: Tensor) -> Tensor:
+    """Make a view of its photo, uint8 `[3, H, W]`, of the size that the crop has."""
+    if view.crop is not None:
+        top, left, side = view.crop
+        photo = photo[:, top : top + side, left : left + side]
+    if view.coarse is not None and view.coarse < min(photo.shape[-2:]):
+        small = F.interpolate(
+            photo[None].float(),
+            (view.coarse, view.coarse),
+            mode="bicubic",
+            antialias=True,
+            align_corners=False,
+        )
+        photo = small[0].round().clamp(0, 255).to(torch.uint8)
+    if view.distortion is not None:
+        photo = DISTORTIONS[view.distortion](photo, view.severity, np.random.default_rng(view.seed))
+    return photo.flip(-1) if view.mirrored else photo
 
 
-def render(view: View, size: int) -> Image.Image:
-    """Render a view as a square RGB image of `size` pixels."""
-    with Image.open(view.path) as image:
-        rgb = image.convert("RGB")
-    side = min(rgb.size)
-    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-    box = view.box or (left, top, left + side, top + side)
-    return rgb.resize((size, size), Image.Resampling.BICUBIC, box=box)
+def plan_views(root: Path, settings: ViewPlan, seed: int) -> list[View]:
+    """Choose the views of every training photo.
+
+    Of each photo `settings.views` crops, the first of them whole (Tiny-ImageNet's photos are small already: whole
+    only); the last also coarse, in the same group. Of each of `settings.ladders` crops, most of them of sharp
+    photos, the crop itself and three degrees of each of `settings.distortions` kinds of damage.
+    """
+    planner = _Planner(root, np.random.default_rng(seed))
+    captioned = [planner.relative(path) for path in photos.flickr8k_captions(root, "train")]
+    named = [planner.relative(path) for path in photos.tiny_imagenet_labels(root, held_out=False)]
+    rendered = [planner.relative(path) for path in photos.training_renderings(root)]
+    for path in captioned:
+        planner.add_crops(path, settings.views)
+    for path in named:
+        planner.add_crops(path, 1)
+    for path in rendered:
+        planner.add_crops(path, settings.views, coarse=False)
+    sharp = [planner.relative(path) for path in photos.bsds_photos(root, held_out=False)]
+    for index in range(settings.ladders):
+        from_sharp = planner.rng.random() < settings.sharp_share
+        path = sharp[index % len(sharp)] if from_sharp else str(planner.rng.choice(captioned))
+        planner.add_ladder(path, settings.distortions, settings.smallest_crop)
+    return planner.views
 
 
-def write_plan(plan: list[View], root: Path, folder: Path) -> None:
-    """Write the plan as `views.json`, paths relative to the data root."""
-    rows = [[str(view.path.relative_to(root)), view.box] for view in plan]
+def random_square(size: tuple[int, int], smallest: int, rng: np.random.Generator) -> tuple[int, int, int]:
+    """Draw a square of random side, at least `smallest`, inside a photo of `(height, width)`: `(top, left, side)`."""
+    height, width = size
+    side = int(rng.integers(min(smallest, height, width), min(height, width) + 1))
+    return int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1)), side
+
+
+class _Planner:
+    def __init__(self, root: Path, rng: np.random.Generator) -> None:
+        self.root, self.rng = root, rng
+        self.views: list[View] = []
+        self.groups = 0
+        self.sizes: dict[str, tuple[int, int]] = {}
+
+    def relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def add_crops(self, path: str, count: int, *, coarse: bool = True) -> None:
+        whole = View(path, self._group(), mirrored=self._coin())
+        crops = [
+            View(path, self._group(), self._crop(path, SMALLEST_CROP), mirrored=self._coin())
+            for _ in range(count - 1)
+        ]
+        self.views += [whole, *crops]
+        if coarse:
+            short = min(self._size(path))
+            # As often between 24 and 48 px as between 48 and 96.
+            side = round(COARSEST * 2 ** self.rng.uniform(0, np.log2(max(short, 2 * COARSEST) / COARSEST)))
+            self.views.append(dataclasses.replace(self.views[-1], coarse=side))
+
+    def add_ladder(self, path: str, distortions: int, smallest: int) -> None:
+        short = min(self._size(path))
+        crop = View(path, self._group(), self._crop(path, min(smallest / short, 1)), mirrored=self._coin())
+        self.views.append(crop)
+        names = list(DISTORTIONS)
+        for name in (names[index] for index in self.rng.choice(len(names), size=distortions, replace=False)):
+            # The same noise at all degrees, so that only its strength differs.
+            seed = int(self.rng.integers(2**31))
+            severe = self.rng.uniform(0.4, 1.0)
+            mild = self.rng.uniform(0.05, severe - 0.3)
+            middle = self.rng.uniform(mild + 0.1, severe - 0.1)
+            self.views += [
+                dataclasses.replace(crop, distortion=name, severity=float(severity), seed=seed)
+                for severity in (mild, middle, severe)
+            ]
+
+    def _group(self) -> int:
+        self.groups += 1
+        return self.groups - 1
+
+    def _coin(self) -> bool:
+        return bool(self.rng.random() < 0.5)
+
+    def _crop(self, path: str, smallest: float) -> tuple[int, int, int]:
+        size = self._size(path)
+        return random_square(size, round(smallest * min(size)), self.rng)
+
+    def _size(self, path: str) -> tuple[int, int]:
+        if path not in self.sizes:
+            height, width = load_image(self.root / path).shape[-2:]
+            self.sizes[path] = (height, width)
+        return self.sizes[path]
+
+
+def write_plan(views: Sequence[View], folder: Path) -> None:
+    """Write the plan as `views.json`."""
+    rows = [dataclasses.asdict(view) for view in views]
     (folder / "views.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
-class Views:
-    """The folder that `teacher.py` wrote.
-
-    Attributes:
-        paths: The photo of each view, relative to the data root.
-        features: The teacher's pooled features of each view, float32 `[N, C]`.
-    """
-
-    def __init__(self, root: Path, folder: Path) -> None:
-        rows = json.loads((folder / "views.json").read_text(encoding="utf-8"))
-        self.paths: list[str] = [path for path, _ in rows]
-        self.plan = [View(root / path, None if box is None else tuple(box)) for path, box in rows]
-        self.features = torch.from_numpy(np.load(folder / "features.npy"))
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    @cached_property
-    def rows_of(self) -> dict[str, list[int]]:
-        """The rows of each photo, by its path relative to the data root."""
-        rows: dict[str, list[int]] = {}
-        for row, path in enumerate(self.paths):
-            rows.setdefault(path, []).append(row)
-        return rows
-
-    def pixels(self, rows: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
-        """Render rows in their order, uint8 `[N, 3, size, size]`, each mirrored with probability one half."""
-        images = np.stack([np.asarray(render(self.plan[row], size)) for row in rows])
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
-        mirrored = torch.from_numpy(rng.random(len(rows)) < 0.5)
-        return torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+def read_plan(folder: Path) -> list[View]:
+    """Read what `write_plan` wrote."""
+    rows = json.loads((folder / "views.json").read_text(encoding="utf-8"))
+    return [View(**row | {"crop": row["crop"] and tuple(row["crop"])}) for row in rows]

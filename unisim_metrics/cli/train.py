@@ -58,7 +58,7 @@ def train(
         )
         return
     if is_of_two_towers(table) or is_generative_mini(table):
-        stages = "align.steps" if is_of_two_towers(table) else "letters.quality"
+        stages = "bridge.steps" if is_of_two_towers(table) else "letters.quality"
         if max_steps or tracker:
             raise ValueError(
                 "Options --max-steps and --tracker are not for a model that is made from nothing, in stages; shorten"
@@ -110,8 +110,8 @@ def _train_bundled(
     chosen = read_recipe(recipe, settings)
     if dry_run:
         planned = run.plan(data)
-        stages = f"{chosen.align.steps} and {chosen.perceptual.steps} steps"
-        print_table(Result(planned.rows, title=f"{chosen.name}: {stages} from {chosen.teacher.file}"))
+        stages = f"{chosen.bridge.steps} and {chosen.perceptual.steps} steps"
+        print_table(Result(planned.rows, title=f"{chosen.name}: {stages} from EfficientNet-Lite2 and MiniLM"))
         print_note(f"SHA-256 of the annotations: {planned.data_hash}")
         return
     folder = out or _default_folder(chosen.name)

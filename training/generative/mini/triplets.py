@@ -18,7 +18,7 @@ from unisim_metrics.images import load_image
 
 from ...distortions import DISTORTIONS
 from ...mini import photos
-from ...mini.perceptual import random_crop
+from ...mini.views import random_square
 from .recipe import QUALITY, SIMILARITY, Triplets
 
 
@@ -57,7 +57,8 @@ def _draw(root: Path, images: Path, settings: Triplets, seed: int) -> Iterator[t
     for place, path in enumerate([*sharp, *small]):
         photo = load_image(path)
         if place < len(sharp):
-            photo = random_crop(photo, settings.smallest_crop, rng)
+            top, left, side = random_square(tuple(photo.shape[-2:]), settings.smallest_crop, rng)
+            photo = photo[:, top : top + side, left : left + side]
         original = f"{place}.png"
         _write(photo, images / original, settings.image_size)
         for draw in range(settings.sharp_draws if place < len(sharp) else 1):
