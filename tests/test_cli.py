@@ -370,12 +370,15 @@ def test_demo_draws_real_photographs(unisim, tiny_clip_dir, tmp_path):
     run = unisim("demo", "--output", picture, "--model", tiny_clip_dir)
     assert run.status == 0
     for text in (
-        "Photographs ranked for a prompt",
+        "6 photographs ranked for a prompt",
+        "12 photographs ranked for a prompt",
         "Quality of a photograph",
         "Similarity of damaged versions",
+        "The odd one of three",
+        "Counts, places and written words",
     ):
         assert text in run.out
-    assert run.out.count("unisim|model:") == 3
+    assert run.out.count("unisim|model:") == 6
     with Image.open(picture) as image:
         assert image.width > 800
 
