@@ -57,7 +57,8 @@ def _draw(root: Path, images: Path, settings: Triplets, seed: int) -> Iterator[t
     for place, path in enumerate([*sharp, *small]):
         photo = load_image(path)
         if place < len(sharp):
-            top, left, side = random_square(tuple(photo.shape[-2:]), settings.smallest_crop, rng)
+            height, width = photo.shape[-2:]
+            top, left, side = random_square((height, width), settings.smallest_crop, rng)
             photo = photo[:, top : top + side, left : left + side]
         original = f"{place}.png"
         _write(photo, images / original, settings.image_size)
