@@ -21,7 +21,6 @@ from unisim_metrics.integrations.rewards import PointwiseReward
 from unisim_metrics.prompts import PAPER_PROMPTS
 from unisim_metrics.tasks import Attribute
 from unisim_metrics.training.clip.batches import TextTable, TripletBatches
-from unisim_metrics.training.mini.recipe import read_recipe as read_mini_recipe
 from unisim_metrics.training.recipe import read_recipe
 from unisim_metrics.training.stream import Pool, TripletStream
 
@@ -112,4 +111,3 @@ def test_recipes_name_the_wording() -> None:
     assert read_recipe("unisim-vit-b-32", ['prompts="paper"']).prompts == "paper"
     with pytest.raises(ValueError, match=r"prompts must be one of \('authors', 'paper'\), but got 'mine'"):
         read_recipe("unisim-vit-b-32", ["prompts=mine"])
-    assert read_mini_recipe().perceptual.prompts == "paper"

@@ -182,7 +182,7 @@ def read_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         ValueError: If there is no such recipe, or a key or value is not one of a recipe.
     """
     values = read_table(name_or_path, overrides)
-    if "base" not in values and "align" in values:
+    if "base" not in values and "bridge" in values:
         raise ValueError(
             f"The recipe {str(name_or_path)!r} is of the bundled model, which has a trainer of its own:"
             " `unisim train` chooses it, `unisim_metrics.training.mini.recipe` reads it."
