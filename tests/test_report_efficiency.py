@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,6 +20,7 @@ from unisim_metrics.benchmark.costs.efficiency import (
     BASELINE,
     EfficiencyReport,
     ModelEfficiency,
+    clip_tokenizer,
     count_parameters,
     load,
     measure_efficiency,
@@ -114,7 +116,14 @@ def test_the_default_baseline_is_clip_vit_b_32() -> None:
     model = load(BASELINE, torch.device("cpu"))
     # 87.8 million in the image tower, 63.4 in the text tower with its projections and scale.
     assert count_parameters(model) == 151_277_313
-    assert model.input_tag == "224-bicubic"
+    assert model.input_tag == "224-bicubic-ftfy"
+
+
+def test_the_baseline_splits_texts_as_clip_does() -> None:
+    texts = ["a photo of a dog's 12 cats", "", "Été à la plage — 50% 😀", "antidisestablishmentarianism"]
+    expected = open_clip.tokenize(texts).tolist()
+    for row, ids in zip(expected, clip_tokenizer()(texts)["input_ids"], strict=True):
+        assert row == ids + [0] * (77 - len(ids))
 
 
 def test_memory_of_a_process_grows_by_what_it_fills() -> None:
@@ -199,4 +208,4 @@ def test_the_command_tells_what_it_needs() -> None:
 
 
 def test_bundled_model_is_smaller_than_the_baseline() -> None:
-    assert count_parameters(load_model("unisim-mini")) < 151_277_313 / 20
+    assert count_parameters(load_model("unisim-mini")) < 151_277_313 / 5

@@ -19,6 +19,7 @@ from ..results.records import Amount, Count, Line, Record, read_record, write_re
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+    from transformers import CLIPTokenizer
 
     from unisim_metrics.models.protocol import PerceptualModel
 
@@ -30,6 +31,8 @@ SIZE = 512
 """Images are squares of so many pixels, before they are prepared."""
 
 _SCHEMA_VERSION = 1
+# What transformers calls the tokens that open_clip names otherwise.
+_CLIP_NAMES = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 _CAPTION = "a brown dog runs across the grass with a red ball in its mouth"
 
 
@@ -171,13 +174,22 @@ def load(name: str, device: torch.device) -> PerceptualModel:
     from unisim_metrics.images import Preprocessing
     from unisim_metrics.models.encoders.clip import CLIPEncoder
 
-    # The bundled model splits texts as CLIP does.
-    tokenizer = load_model("unisim-mini").tokenizer  # type: ignore[attr-defined]
+    tokenizer = clip_tokenizer()
     config = CLIPConfig(
         text_config={"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
     )
     model = CLIPModel(config).train(False).requires_grad_(False)
     return CLIPEncoder(model, tokenizer, BASELINE, Preprocessing(size=224)).to(device)
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """Return CLIP's own tokenizer, whose vocabulary comes with open_clip."""
+    import open_clip
+    from transformers import CLIPTokenizer
+
+    own = open_clip.SimpleTokenizer()
+    vocabulary = {_CLIP_NAMES.get(token, token): index for token, index in own.encoder.items()}
+    return CLIPTokenizer(vocabulary, list(own.bpe_ranks), model_max_length=own.context_length)
 
 
 def count_parameters(model: PerceptualModel) -> int:

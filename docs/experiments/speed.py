@@ -33,8 +33,8 @@ from torchmetrics.multimodal import CLIPScore
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from unisim_metrics import UniSimScore, load_model
-from unisim_metrics.benchmark.costs.efficiency import medians
+from unisim_metrics import UniSimScore
+from unisim_metrics.benchmark.costs.efficiency import clip_tokenizer, medians
 from unisim_metrics.images import Preprocessing, preprocess
 from unisim_metrics.models.encoders.clip import CLIPEncoder
 
@@ -64,7 +64,7 @@ def random_clip(layers: int, width: int, heads: int, patch: int, tokenizer: CLIP
     }
     text = {
         **tower,
-        "vocab_size": 49408,
+        "vocab_size": len(tokenizer),
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": tokenizer.bos_token_id,
     }
@@ -269,7 +269,7 @@ def measure(rounds: int, threads: int) -> list[Row]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     warnings.filterwarnings("ignore")
-    tokenizer = cast(CLIPEncoder, load_model("unisim-mini")).tokenizer
+    tokenizer = clip_tokenizer()
     rows = preprocessing_rows(rounds)
     rows += update_rows(tokenizer, rounds)
     rows += file_rows(rounds)

@@ -27,9 +27,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from unisim_metrics import load_model
+from unisim_metrics.benchmark.costs.efficiency import clip_tokenizer
 from unisim_metrics.benchmark.datasets.own import write_json_lines
 from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.models.encoders.clip import CLIPEncoder
@@ -69,8 +70,8 @@ class Seconds:
 
 
 def write_base(folder: Path) -> None:
-    """Write a CLIP ViT-B/32 with random weights, with the tokenizer of the bundled model."""
-    tokenizer: CLIPTokenizer = cast(CLIPEncoder, load_model()).tokenizer
+    """Write a CLIP ViT-B/32 with random weights."""
+    tokenizer = clip_tokenizer()
     text = {
         "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,
