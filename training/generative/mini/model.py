@@ -57,7 +57,7 @@ def write_base(recipe: Recipe, tower: Path, folder: Path) -> None:
     build_model(
         recipe.language_model, tower, tokenizer, recipe.triplets.image_size, recipe.seed
     ).save_pretrained(folder)
-    build_processor(tokenizer, recipe.triplets.image_size).save_pretrained(folder)
+    build_processor(tower, tokenizer, recipe.triplets.image_size).save_pretrained(folder)
 
 
 def build_model(
@@ -117,13 +117,12 @@ def build_tokenizer(vocab_size: int) -> Any:
     )
 
 
-def build_processor(tokenizer: Any, image_size: int) -> Any:
-    """The processor: images squared to one size, pixels in [-1, 1]."""
-    images = CLIPImageProcessor(
+def build_processor(tower: Path, tokenizer: Any, image_size: int) -> Any:
+    """The processor: images squared to one size, pixels normalised as the vision tower knows them."""
+    images = CLIPImageProcessor.from_pretrained(
+        tower,
         size={"shortest_edge": image_size},
         crop_size={"height": image_size, "width": image_size},
-        image_mean=[0.5, 0.5, 0.5],
-        image_std=[0.5, 0.5, 0.5],
     )
     llava: Any = LlavaProcessor
     return llava(
