@@ -164,13 +164,21 @@ class TestTraining:
         assert np.array_equal(pixels(sample(0)), pixels(sample(0)))
         assert not np.array_equal(pixels(sample(0)), pixels(sample(1)))
 
-    def test_the_text_tower_is_that_of_the_bundled_model(self, pipe: StableDiffusionPipeline) -> None:
+    def test_the_text_encoder_is_the_bundled_model_s_before_it_pools(
+        self, pipe: StableDiffusionPipeline
+    ) -> None:
         from unisim_metrics import load_model
 
-        tower = load_model("unisim-mini").backbone.text_model.state_dict()
-        ours = pipe.text_encoder.state_dict()
-        assert ours.keys() == tower.keys() and all(torch.equal(ours[name], tower[name]) for name in ours)
-        assert pipe.tokenizer.model_max_length == TINY.tokens
+        bundled = load_model("unisim-mini")
+        texts = ["a red ball", "a blue tent in the snow"]
+        tokens = bundled.tokenize(texts)
+        *_, before, pooled = bundled.backbone.text_model(**tokens, output_hidden_states=True).hidden_states
+        encoded, _ = pipe.encode_prompt(texts, "cpu", 1, do_classifier_free_guidance=False)
+        assert encoded.shape[1] == pipe.tokenizer.model_max_length == TINY.tokens
+        for row, expected, flat, mask in zip(encoded, before, pooled, tokens["attention_mask"], strict=True):
+            length = int(mask.sum())
+            torch.testing.assert_close(row[:length], expected[:length], rtol=1e-4, atol=1e-5)
+            assert expected[:length].std(dim=0).mean() > 100 * flat[:length].std(dim=0).mean()
 
     def test_latents_have_unit_variance(self, pipe: StableDiffusionPipeline) -> None:
         batch = torch.stack([torch.tensor(pixels(draw(random_scene(seed)))) for seed in range(16)])

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.training_utils import compute_snr
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import BertModel, PreTrainedTokenizerBase
 
 from .descent import descend
 from .drawing import random_caption, random_scene
@@ -42,7 +42,11 @@ def noise_scheduler() -> DDPMScheduler:
 
 
 def train_denoiser(
-    latents: Tensor, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, recipe: Recipe, checkpoint: Path
+    latents: Tensor,
+    text_encoder: BertModel,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    checkpoint: Path,
 ) -> UNet2DConditionModel:
     """Train a denoiser.
 
@@ -82,7 +86,7 @@ def train_denoiser(
 
 
 def _embed_captions(
-    count: int, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, seed: int
+    count: int, text_encoder: BertModel, tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> tuple[Tensor, Tensor]:
     """The hidden states of every caption, that of the empty one first; and which rows of them each scene has."""
     rng = np.random.default_rng(seed)
@@ -91,6 +95,6 @@ def _embed_captions(
         [rows.setdefault(random_caption(scene, rng), len(rows)) for _ in range(_CAPTIONS_A_SCENE)]
         for scene in map(random_scene, range(count))
     ]
-    tokens = tokenizer(list(rows), padding="max_length", truncation=True, return_tensors="pt").input_ids
+    tokens = tokenizer(list(rows), padding="max_length", truncation=True, return_tensors="pt")
     with torch.no_grad():
-        return text_encoder(tokens)[0], torch.tensor(rows_of)
+        return text_encoder(**tokens).last_hidden_state, torch.tensor(rows_of)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer, VisionTextDualEncoderModel
+from transformers import AutoTokenizer, BertModel, PreTrainedTokenizerBase, VisionTextDualEncoderModel
 
 from .autoencoder import (
     encode,
@@ -73,11 +73,18 @@ def train(out: Path, recipe: Recipe) -> Path:
     return out / "pipeline"
 
 
-def text_tower(tokens: int) -> tuple[CLIPTextModel, CLIPTokenizer]:
-    """The text tower of `unisim-mini` and its tokenizer, for captions of at most so many tokens."""
+def text_tower(tokens: int) -> tuple[BertModel, PreTrainedTokenizerBase]:
+    """MiniLM out of the text tower of `unisim-mini`, and its tokenizer, for captions of at most so many tokens.
+
+    The last layer of that tower makes one embedding of a text: every token becomes the mean of all. The denoiser
+    attends to the tokens before it.
+    """
     folder = str(files("unisim_metrics") / "assets" / "unisim-mini")
-    tower = VisionTextDualEncoderModel.from_pretrained(folder, trust_remote_code=False).text_model
-    tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=tokens, trust_remote_code=False)
+    tower: BertModel = VisionTextDualEncoderModel.from_pretrained(folder, trust_remote_code=False).text_model
+    tower.encoder.layer = tower.encoder.layer[:-1]
+    tower.config.num_hidden_layers -= 1
+    tower.config.use_attention_mask = True  # has the pipeline mask what pads a prompt
+    tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=tokens, trust_remote_code=False)
     return tower.eval().requires_grad_(False), tokenizer
 
 
