@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from importlib import resources
@@ -59,11 +60,11 @@ def photos() -> list[Image.Image]:
 def test_public_face_runs_without_a_network() -> None:
     run = subprocess.run([sys.executable, "-c", PUBLIC_FACE], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
-    assert "|task:image-text|input:224-bicubic-mean0.5-std0.5|v:" in run.stdout
+    assert f"|task:image-text|input:{load_model().input_tag}|v:" in run.stdout
 
 
 def test_it_is_small_and_documented() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 20_000_000
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 65_000_000
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert load_model().weights_hash()[:12] in card
     assert "research use only" in card
@@ -86,6 +87,21 @@ def test_plain_transformers_reads_it(photos: list[Image.Image]) -> None:
     expected_texts = torch.nn.functional.normalize(texts, dim=-1)
     assert (model.embed_images(photos) - expected_images).abs().max() <= 1e-6
     assert (model.embed_texts(["a cat", "a cup of coffee"]) - expected_texts).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("symbol", ["😀", "➜", "≠", "½", "₹", "♥"])
+def test_it_reads_symbols_by_their_names(symbol: str) -> None:
+    model = load_model()
+    name = unicodedata.name(symbol).lower().replace("-", " ")
+    written, spelt = (model.tokenize([f"a{sign}dog"])["input_ids"] for sign in (symbol, f" {name} "))
+    assert model.tokenizer.unk_token_id not in spelt
+    assert torch.equal(written, spelt)
+
+
+def test_an_unknown_character_costs_no_other() -> None:
+    model = load_model()
+    tokens = model.tokenizer.convert_ids_to_tokens(model.tokenize(["dog𓀀cat café"])["input_ids"][0])
+    assert tokens == ["[CLS]", "dog", "[UNK]", "cat", "cafe", "[SEP]"]
 
 
 def test_milder_damage_is_nearer(photos: list[Image.Image]) -> None:

@@ -190,7 +190,7 @@ OTHER_ROWS = [
     ),
     ("open_clip, a directory whose configuration has no `preprocess_cfg`", "`preprocessing=` is asked for"),
     (
-        "texts with characters that a vocabulary lacks, whose unknown token ends the text (`unisim-mini`)",
+        "texts with characters that a vocabulary lacks, whose unknown token ends the text",
         "spelt plainly (é as e) or left out, with one warning a process; an error with `truncate=False`, or where"
         " nothing is left",
     ),

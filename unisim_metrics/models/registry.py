@@ -48,7 +48,9 @@ BASES = {50: _LAION_B_32, 257: _OPENAI_L_14, 577: _OPENAI_L_14_336}
 
 _ENTRIES = (
     ModelEntry(
-        "unisim-mini", "bundled", "Small two-tower model that comes with the package; MobileNet v2, 224 px"
+        "unisim-mini",
+        "bundled",
+        "Small two-tower model that comes with the package; EfficientNet-Lite2 and MiniLM, 224 px",
     ),
     ModelEntry(
         "unisim-vit-b-32",
