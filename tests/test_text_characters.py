@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTokenizer
 
 from unisim_metrics import UniSimScore, load_model
 from unisim_metrics.models import EncoderModel
-from unisim_metrics.models.encoders.known_characters import fold
+from unisim_metrics.models.encoders.known_characters import KnownCharacters, fold
 
 # All that a word may end with in the vocabulary of the model that lacks characters.
 ENDS = string.ascii_lowercase + string.digits + "!\"#&'(),-.:;?"
@@ -109,6 +109,15 @@ def test_no_token_of_any_text_is_the_end_but_the_last(lacking: Any, text: str) -
             return
     end = lacking.tokenizer.eos_token_id
     assert ids.index(end) in (len(ids) - 1, lacking.context - 1)
+
+
+def test_a_character_none_of_whose_bytes_is_known_is_spelt_once() -> None:
+    ends = [letter + "</w>" for letter in string.ascii_lowercase]
+    tokens = [*string.ascii_lowercase, *ends, "<|startoftext|>", "<|endoftext|>"]
+    known = KnownCharacters(CLIPTokenizer({token: index for index, token in enumerate(tokens)}))
+    (written, spelt), lacking = known.tokens(["un café à été", "un cafe a ete"])
+    assert written == spelt
+    assert lacking == {"un café à été": "éà"}
 
 
 @pytest.mark.usefixtures("fresh_text_warning")

@@ -71,11 +71,12 @@ class KnownCharacters:
         while True:
             tokens = self.tokenizer(rest, truncation=False, verbose=False, return_offsets_mapping=True)
             row: list[int] = tokens["input_ids"]
-            places = [
+            # A character of several bytes, none of them known, has several tokens of one place.
+            places = dict.fromkeys(
                 place
                 for token, place in zip(row[1:-1], tokens["offset_mapping"][1:-1], strict=True)
                 if token == self.tokenizer.eos_token_id
-            ]
+            )
             if not places:
                 break
             for start, stop in reversed(places):
