@@ -143,6 +143,19 @@ class TestBatches:
         for size in (1, 4, 100):
             assert (tiny_model.embed_texts(TEXTS, batch_size=size) - texts).abs().max() <= 1e-6
 
+    def test_as_many_pass_at_a_time_as_a_cpu_gains_from(self, tiny_model: EncoderModel) -> None:
+        for model, expected in ((tiny_model, [32, 1]), (load_model(), [8, 8, 1])):
+            passed: list[int] = []
+
+            def note(module: Any, args: Any, kwargs: Any, passed: Any = passed) -> None:
+                passed.append(len(kwargs["pixel_values"]))
+
+            tower: Any = model.backbone.vision_model  # type: ignore[union-attr]
+            handle = tower.register_forward_pre_hook(note, with_kwargs=True)
+            model.embed_images(torch.rand(sum(expected), 3, 16, 16))
+            handle.remove()
+            assert passed == expected
+
     def test_tensors_batched_single_and_mixed(self, tiny_model: EncoderModel) -> None:
         batch = torch.randint(
             0, 256, (5, 3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)

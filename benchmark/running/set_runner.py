@@ -140,7 +140,7 @@ class SetRunner:
         if not self.model.embeds:
             size = self.batch_size or _QUESTIONS_AT_ONCE
             return GenerativeAsker(self.asked, self.processes, size, self.workers)
-        size = self.batch_size or default_batch_size(self.model.device)
+        size = self.batch_size or default_batch_size(self.model)
         return EncoderAsker(Encoder(self.model, self.cache, self.processes, self.workers, size))
 
     def _kept(self, planned: PlannedSet) -> SetResult | None:

@@ -188,7 +188,7 @@ def _encode_bare(model: EncoderModel, plans: Sequence[PlannedSet], clock: _Clock
     """Pass each image and text once; what comes before the passes is not timed."""
     images = {key: planned.dataset for planned in plans for key in planned.images}
     texts = sorted({text for planned in plans for text in planned.texts}, key=len)
-    size = default_batch_size(model.device)
+    size = default_batch_size(model)
     keys = list(images)
     for at in range(0, len(keys), size):
         crops = [

@@ -156,8 +156,8 @@ def read_dual_encoder(directory: Path) -> Any:
         extra=[key for key in report["unexpected_keys"] if not key.endswith("position_ids")],
     )
     check_finite(str(directory), model)
-    # Images keep their layout through convolutions whose weights have the channels last: on CPUs a MobileNet
-    # is faster so, and a tower with one convolution no slower.
+    # Images keep their layout through convolutions whose weights have the channels last: on CPUs an
+    # EfficientNet is faster so, and a tower with one convolution no slower.
     return model.to(dtype=torch.float32, memory_format=torch.channels_last).eval()
 
 

@@ -19,19 +19,23 @@ from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.models.texts import check_texts
 
 if TYPE_CHECKING:
+    from unisim_metrics.models.protocol import PerceptualModel
     from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
 __all__ = ["EncoderModel", "default_batch_size"]
 
-# A CPU gains nothing beyond a few dozen.
+# A CPU gains nothing beyond a few dozen, and loses where the maps of convolutions outgrow its cache.
 _BATCH_ON_CPU = 32
+_BATCH_OF_CONVOLUTIONS_ON_CPU = 8
 _BATCH_ON_ACCELERATOR = 256
 
 
-def default_batch_size(device: torch.device) -> int:
-    """Return how many items pass through a tower at a time where the caller does not say."""
-    return _BATCH_ON_CPU if device.type == "cpu" else _BATCH_ON_ACCELERATOR
+def default_batch_size(model: PerceptualModel) -> int:
+    """Return how many items pass through a tower of a model at a time where the caller does not say."""
+    if model.device.type != "cpu":
+        return _BATCH_ON_ACCELERATOR
+    return _BATCH_OF_CONVOLUTIONS_ON_CPU if _is_convolutional(model) else _BATCH_ON_CPU
 
 
 class EncoderModel(nn.Module):
@@ -230,7 +234,7 @@ class EncoderModel(nn.Module):
 
     def _batch_size(self, batch_size: int | None) -> int:
         if batch_size is None:
-            return default_batch_size(self.device)
+            return default_batch_size(self)
         if batch_size < 1:
             raise ValueError(f"Argument `batch_size` must be at least 1, but got {batch_size}.")
         return batch_size
@@ -247,6 +251,12 @@ class EncoderModel(nn.Module):
     def _normalize(self, features: Tensor) -> Tensor:
         dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
         return F.normalize(features.to(dtype), dim=-1)
+
+
+def _is_convolutional(model: PerceptualModel) -> bool:
+    """Whether images pass more convolutions than the one that cuts them into the patches of a transformer."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    return sum(isinstance(module, nn.Conv2d) for module in modules) > 1
 
 
 def _unique(items: Sequence[CheckedImage]) -> tuple[list[CheckedImage], list[int]]:
