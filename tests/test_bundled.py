@@ -89,7 +89,7 @@ def test_plain_transformers_reads_it(photos: list[Image.Image]) -> None:
     assert (model.embed_texts(["a cat", "a cup of coffee"]) - expected_texts).abs().max() <= 1e-6
 
 
-@pytest.mark.parametrize("symbol", ["😀", "➜", "≠", "½", "₹", "♥"])
+@pytest.mark.parametrize("symbol", ["😀", "➜", "≠", "☂", "🐕"])
 def test_it_reads_symbols_by_their_names(symbol: str) -> None:
     model = load_model()
     name = unicodedata.name(symbol).lower().replace("-", " ")
