@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
@@ -80,7 +81,7 @@ def text_tower(tokens: int) -> tuple[BertModel, PreTrainedTokenizerBase]:
     attends to the tokens before it.
     """
     folder = str(files("unisim_metrics") / "assets" / "unisim-mini")
-    tower: BertModel = VisionTextDualEncoderModel.from_pretrained(folder, trust_remote_code=False).text_model
+    tower: Any = VisionTextDualEncoderModel.from_pretrained(folder, trust_remote_code=False).text_model
     tower.encoder.layer = tower.encoder.layer[:-1]
     tower.config.num_hidden_layers -= 1
     tower.config.use_attention_mask = True  # has the pipeline mask what pads a prompt
