@@ -30,6 +30,7 @@ from unisim_metrics.training.mini.bridge import (
     SyntheticFeatures,
     class_loss,
     contrastive_losses,
+    name_loss,
     train_bridge,
 )
 from unisim_metrics.training.mini.corpus import Corpus
@@ -174,6 +175,21 @@ def test_class_loss_against_numpy() -> None:
     assert loss.item() == pytest.approx(expected)
 
 
+def test_name_loss_against_numpy() -> None:
+    rng = np.random.default_rng(0)
+    images, texts, target = (
+        rng.normal(size=(3, 4)),
+        rng.normal(size=(5, 4)),
+        rng.dirichlet(np.ones(5), size=3),
+    )
+    logits = images @ texts.T * 2.0
+    chosen = logits - np.log(np.exp(logits).sum(0))
+    each = -(target / target.sum(0) * chosen).sum(0)
+    expected = np.average(each, weights=target.sum(0))
+    loss = name_loss(*(torch.tensor(part) for part in (images, texts, target)), torch.tensor(2.0))
+    assert loss.item() == pytest.approx(expected)
+
+
 def test_hinges_against_numpy() -> None:
     """On embeddings that are orthogonal or equal, so that each pair is either right by 1, or costs the margin."""
     one, other = torch.eye(2)
@@ -286,6 +302,20 @@ def test_synthetic_features_lie_on_their_class(corpus: Corpus) -> None:
     assert drawn.shape == (500, 1280) and drawn.min() >= 0
     towards = drawn.mean(dim=0) - synthetic.mean
     assert torch.nn.functional.cosine_similarity(towards, synthetic.prototypes[7], dim=0) > 0.5
+
+
+def test_meaning_of_a_photo_is_that_of_its_captions(root: Path, corpus: Corpus) -> None:
+    pooled = corpus.bank.pooled.numpy()
+    meanings = pooled - pooled.mean(axis=0)
+    meanings /= np.linalg.norm(meanings, axis=1, keepdims=True)
+    for path, captions in photos.flickr8k_captions(root, "train").items():
+        name = path.relative_to(root).as_posix()
+        rows = [row for row, view in enumerate(corpus.views) if view.path == name and not view.distortion]
+        expected = meanings[[corpus.bank.rows_by_text[text] for text in captions]].mean(axis=0)
+        found = corpus.caption_meanings(np.array(rows)).numpy()
+        np.testing.assert_allclose(
+            found, np.tile(expected / np.linalg.norm(expected), (len(rows), 1)), atol=1e-5
+        )
 
 
 def test_bridge_learns_to_name_colours(root: Path, run: Path, corpus: Corpus) -> None:

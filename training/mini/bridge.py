@@ -79,6 +79,17 @@ def class_loss(images: Tensor, class_texts: Tensor, probabilities: Tensor, scale
     return -(probabilities * F.log_softmax(images @ class_texts.T * scale, dim=-1)).sum(dim=-1).mean()
 
 
+def name_loss(images: Tensor, class_texts: Tensor, probabilities: Tensor, scale: Tensor) -> Tensor:
+    """Cross-entropy of choosing an image by a class's text, against how likely each shows the class.
+
+    A class counts as much as the images together show of it. Without this direction, images unlike all photos are
+    close to every word that names nothing seen in training.
+    """
+    mass = probabilities.sum(dim=0)
+    chosen = F.log_softmax(images @ class_texts.T * scale, dim=0)
+    return -(probabilities * chosen).sum() / mass.sum()
+
+
 def relation_loss(embeddings: Tensor, others: Tensor) -> Tensor:
     """Mean squared difference of all similarities inside two batches of unit length."""
     return F.mse_loss(embeddings @ embeddings.T, others @ others.T)
@@ -119,6 +130,8 @@ def train_bridge(model: VisionTextDualEncoderModel, corpus: Corpus, recipe: Reci
                 )
             ).mean(),
             "classes": class_loss(images, embedded[1], probabilities, scale.exp()),
+            "names": name_loss(images, embedded[1], probabilities, scale.exp()),
+            "caption_relations": relation_loss(pairs, corpus.caption_meanings(captioned)),
             "kinds": torch.stack(
                 contrastive_losses(of_kinds, embedded[2], members.T, settings.temperature)
             ).mean(),

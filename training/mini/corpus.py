@@ -79,6 +79,12 @@ class Corpus:
         }
         self.captioned = [(np.array(rows_of[path]), bank.rows(texts)) for path, texts in captions.items()]
         """Of each captioned photo the rows of its views and of its captions."""
+        self.photo_of_view = {
+            int(row): photo for photo, (seen, _) in enumerate(self.captioned) for row in seen
+        }
+        said = [bank.meanings[texts].mean(dim=0) for _, texts in self.captioned]
+        self.photo_meanings = F.normalize(torch.stack(said), dim=-1)
+        """What the captions of each photo mean together."""
         self.photos = np.array(
             [row for row, view in enumerate(views) if view.path.startswith(("flickr8k", "tiny-imagenet"))]
         )
@@ -107,6 +113,10 @@ class Corpus:
         ]
         rows, texts = (np.array(column) for column in zip(*pairs, strict=True))
         return rows, texts
+
+    def caption_meanings(self, rows: np.ndarray) -> Tensor:
+        """What the captions say of photos by the rows of their views: unit length, `[N, D]`."""
+        return self.photo_meanings[[self.photo_of_view[int(row)] for row in rows]]
 
     def draw_class_texts(self, rng: np.random.Generator, usual: float = 0.4) -> np.ndarray:
         """Draw a text of each class, with probability `usual` the usual one: rows `[K]`."""

@@ -36,7 +36,9 @@ class BridgeWeights:
     """What each loss of stage 1 counts; 0 leaves it out."""
 
     captions: float
+    caption_relations: float
     classes: float
+    names: float
     kinds: float
     text_relations: float
     image_relations: float
