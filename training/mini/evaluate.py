@@ -21,7 +21,7 @@ from unisim_metrics import PerceptualModel, load_model
 from unisim_metrics.benchmark.datasets.pickles import read_pickle
 from unisim_metrics.functional import choose, cosine_similarity, odd_one_out
 from unisim_metrics.images import load_image
-from unisim_metrics.prompts import WORDINGS, Wording
+from unisim_metrics.prompts import WORDINGS
 from unisim_metrics.signature import signature
 
 from ..distortions import ATTRIBUTE_LOST, DISTORTIONS, LEVELS, Name
@@ -34,6 +34,7 @@ ODD_ONE_OUT_TRIPLETS = 5000
 ACROSS_PAIRS = 3000
 UNUSUAL_PAIRS = 200
 SEVERE = 4  # the fifth of the five levels
+QUALITY, PAPER = "severity by quality", ", paper's wording"
 GALLERY = Path(__file__).parent / "gallery.toml"
 # Photographs of the demo, each with its prompt, and those of torchmetrics' own gallery.
 SIX = {
@@ -78,16 +79,18 @@ class Judgments:
         return float(low), float(high)
 
 
-def severity(
-    model: PerceptualModel, root: Path, seed: int, share: float = 1.0, wording: Wording = "authors"
-) -> dict[str, Judgments]:
+def severity(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) -> dict[str, Judgments]:
     """Pairs of levels of one distortion on whole held-out BSDS photos, by quality, nearness and attribute.
 
-    Also every original over the severe version of other photos, by quality.
+    By quality and attributes with the texts of the authors' code, and with those of the paper. Also every original over
+    the severe version of other photos, by quality.
     """
-    asked = ("quality", *ATTRIBUTE_LOST.values())
-    texts = [WORDINGS[wording][task].naive for task in asked]
-    prompts = dict(zip(asked, model.embed_texts(texts), strict=True))
+    asked = {
+        f"severity by {task}{suffix}": WORDINGS[wording][task].naive
+        for wording, suffix in (("authors", ""), ("paper", PAPER))
+        for task in ("quality", *ATTRIBUTE_LOST.values())
+    }
+    prompts = dict(zip(asked, model.embed_texts(list(asked.values())), strict=True))
     pairs = list(itertools.combinations(range(len(LEVELS)), 2))
     milder, severer = (list(indices) for indices in zip(*pairs, strict=True))
     found: dict[str, list[Tensor]] = defaultdict(list)
@@ -97,33 +100,28 @@ def severity(
     for index, path in enumerate(paths):
         photo = load_image(path)
         original = model.embed_images(photo)
-        originals.append(float(cosine_similarity(original, prompts["quality"])))
+        originals.append(float(cosine_similarity(original, prompts[QUALITY])))
         for name in dict.fromkeys((*EVALUATED, *ATTRIBUTE_LOST)):
             rng = np.random.default_rng((seed, index))
             levels = model.embed_images([DISTORTIONS[name](photo, level, rng) for level in LEVELS])
-            scores = {task: cosine_similarity(levels, prompt) for task, prompt in prompts.items()}
+            scores = {figure: cosine_similarity(levels, prompt) for figure, prompt in prompts.items()}
+            right = {figure: of[milder] > of[severer] for figure, of in scores.items()}
             if name in EVALUATED:
-                quality = scores["quality"]
-                severe.append(float(quality[SEVERE]))
-                found[f"severity by quality, {name}"].append(quality[milder] > quality[severer])
+                severe.append(float(scores[QUALITY][SEVERE]))
+                for figure in (QUALITY, QUALITY + PAPER):
+                    found[figure].append(right[figure])
+                found[f"{QUALITY}, {name}"].append(right[QUALITY])
                 nearness = cosine_similarity(levels, original)
                 found["nearer of two distortions"].append(nearness[milder] > nearness[severer])
             if name in ATTRIBUTE_LOST:
-                lost = scores[ATTRIBUTE_LOST[name]]
-                found[f"severity by {ATTRIBUTE_LOST[name]}"].append(lost[milder] > lost[severer])
-    found["severity by quality"] = [
-        part for name in EVALUATED for part in found[f"severity by quality, {name}"]
-    ]
+                for suffix in ("", PAPER):
+                    figure = f"severity by {ATTRIBUTE_LOST[name]}{suffix}"
+                    found[figure].append(right[figure])
     figures = {}
     for figure, parts in found.items():
-        # Photo by photo, or distortion by distortion and photo by photo in each.
-        rounds = len(parts) // len(paths)
-        owners = (
-            np.repeat(np.arange(len(paths)), rounds)
-            if "nearer" in figure
-            else np.tile(np.arange(len(paths)), rounds)
-        )
-        figures[figure] = Judgments(torch.cat(parts).numpy(), np.repeat(owners, len(pairs)))
+        # Photo by photo, some of them with several distortions each.
+        owners = np.repeat(np.arange(len(paths)), len(parts) // len(paths) * len(pairs))
+        figures[figure] = Judgments(torch.cat(parts).numpy(), owners)
     return figures | {"original over the severe version of another photo": _across(originals, severe, seed)}
 
 
@@ -263,12 +261,10 @@ def _part(count: int, share: float) -> int:
 
 
 @torch.inference_mode()
-def evaluate(
-    model: PerceptualModel, root: Path, seed: int = 0, share: float = 1.0, wording: Wording = "authors"
-) -> dict[str, Judgments]:
+def evaluate(model: PerceptualModel, root: Path, seed: int = 0, share: float = 1.0) -> dict[str, Judgments]:
     """Return every figure by its name, on the first `share` of the held-out photos (all held-out materials)."""
     return {
-        **severity(model, root, seed, share, wording),
+        **severity(model, root, seed, share),
         **captions(model, root, seed, share),
         **materials(model, root),
         **cifar(model, root, seed, share),
@@ -297,15 +293,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="data root, see photos.py")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=1.0, help="of the held-out photos")
-    parser.add_argument(
-        "--prompts", choices=WORDINGS, default="authors", help="whose texts stand for quality and attributes"
-    )
     arguments = parser.parse_args()
     figures = {}
     for name in arguments.models:
         model = load_model(name)
         print(signature(model, None))
-        figures[name] = evaluate(model, arguments.data, arguments.seed, arguments.share, arguments.prompts)
+        figures[name] = evaluate(model, arguments.data, arguments.seed, arguments.share)
     print(table(figures))
 
 
