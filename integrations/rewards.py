@@ -199,7 +199,8 @@ class GroupwiseReward(UniSimRewardFunction):
     The reward is the share of the others in its group that an image beats (a tie counts a half). It lies in
     [0, 1], and its mean is one half in every group: an easy prompt pays no more than a hard one, and
     differences are of the same size whatever the spread of the scores. With `kind="score"` it is the score
-    within the group itself: a similarity for an encoder, the probability of being chosen for a generative model.
+    within the group itself: a similarity for an encoder (a difference of two for `method="clip-iqa"`), the
+    log-probability of being chosen for a generative model.
 
     Args:
         model_name_or_path: What `load_model` takes: any model.

@@ -7,7 +7,12 @@ from typing import Any, Literal
 from torch import Tensor
 
 from unisim_metrics.columns import as_lists, one_for_each
-from unisim_metrics.maths.embeddings import clip_iqa_probability, cosine_similarity, odd_one_out
+from unisim_metrics.maths.embeddings import (
+    antonym_difference,
+    clip_iqa_probability,
+    cosine_similarity,
+    odd_one_out,
+)
 from unisim_metrics.maths.ranking import choose, hinge_loss, meetings, rank, revisited_average_precision, wins
 from unisim_metrics.models.comparing import check_groups, compare, score_pairs
 from unisim_metrics.models.kept import ModelLike, as_model
@@ -15,6 +20,7 @@ from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task, check_task
 
 __all__ = [
+    "antonym_difference",
     "choose",
     "clip_iqa_probability",
     "compare",
@@ -95,7 +101,8 @@ def unisim_rank(
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Returns:
-        Scores `[B, N]`, higher = closer; NaN where a smaller group has no candidate.
+        Scores `[B, N]`, higher = closer; NaN where a smaller group has no candidate. For `clip-iqa` they are
+        differences of similarities, in the order of its probabilities and without their ties.
 
     Raises:
         ValueError: If inputs do not fit together, or a group has fewer than two candidates.

@@ -132,8 +132,9 @@ def rank_candidates(
     from unisim_metrics.tasks import resolve_task
 
     if len(pairs) == 1 and task != "odd-one-out":
-        scores_of_one, tag = score_pairs(model, pairs, task, method)
-        return scores_of_one, [1], tag
+        score_pairs(model, pairs, task, method, prompts)  # for the errors of a model that scores none alone
+        scores_of_two, _, tag = rank_candidates(model, [*pairs, *pairs], task, method, prompts)
+        return scores_of_two[:1], [1], tag
     candidates = [[pair.candidate for pair in pairs]]
     references = None if pairs[0].reference is None else [pairs[0].reference]
     resolved = resolve_task(task, candidates, references, names=("candidates", "references"))

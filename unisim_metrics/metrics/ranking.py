@@ -46,7 +46,8 @@ class UniSimRanking(UniSimMetric):
     Args:
         model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
         task: The task; inferred if None. Attributes and `odd-one-out` have to be named.
-        method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`.
+        method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`. The latter ranks by the difference of
+            the two similarities: its probabilities are in the same order, but many are 1.
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         max_alternatives: The largest group that can be ranked; states have this size from the start, so that
             they never grow and synchronise exactly.

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.columns import as_lists, one_for_each
-from unisim_metrics.maths.embeddings import clip_iqa_probability, cosine_similarity, odd_one_out
+from unisim_metrics.maths.embeddings import (
+    antonym_difference,
+    clip_iqa_probability,
+    cosine_similarity,
+    odd_one_out,
+)
 from unisim_metrics.prompts import PromptsLike, check_prompts, resolve_prompts
 from unisim_metrics.tasks import (
     ATTRIBUTES,
@@ -69,7 +74,11 @@ def score_pairs(
     check_prompts(prompts)
     first, second = modalities(task)
     if second is None:
-        return _attribute_scores(embedder, _embed(embedder, preds, first), task, method, prompts)
+        images = _embed(embedder, preds, first)
+        texts = _embed_prompts(embedder, task, method, prompts)
+        return (
+            cosine_similarity(images, texts[0]) if method == "naive" else clip_iqa_probability(images, *texts)
+        )
     if second == "text":
         target = one_for_each(target, _count(preds))
     sizes = _count(preds), _count(target)
@@ -101,7 +110,8 @@ def compare(
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Returns:
-        Scores `[B, N]`, higher = closer; NaN where a smaller group has no alternative.
+        Scores `[B, N]`, higher = closer: cosine similarities, for `clip-iqa` the differences of two, which order as
+        its probabilities do, without their ties. NaN where a smaller group has no alternative.
 
     Raises:
         ValueError: If inputs do not fit together, a group has fewer than two alternatives, or nothing fits a task.
@@ -118,7 +128,12 @@ def compare(
     if task == "odd-one-out":
         return odd_one_out(embeddings.view(len(sizes), 3, -1))
     if second is None:
-        scores = _attribute_scores(embedder, embeddings, task, method, prompts)
+        texts = _embed_prompts(embedder, task, method, prompts)
+        scores = (
+            cosine_similarity(embeddings, texts[0])
+            if method == "naive"
+            else antonym_difference(embeddings, *texts)
+        )
     else:
         repeats = torch.tensor(sizes, device=embeddings.device)
         scores = cosine_similarity(
@@ -171,18 +186,14 @@ def check_groups(
     return task, sizes
 
 
-def _attribute_scores(
-    embedder: Embedder, images: Tensor, task: Task, method: Method, prompts: PromptsLike
-) -> Tensor:
+def _embed_prompts(embedder: Embedder, task: Task, method: Method, prompts: PromptsLike) -> Tensor:
+    """What images without a reference are compared with: `[1, D]`, `[2, D]` for the antonyms of `clip-iqa`."""
     resolved = resolve_prompts(task, prompts)
     if resolved is None:
         raise ValueError(
             f"Argument `task` must be one of {ATTRIBUTES} where there is no reference, but got {task!r}."
         )
-    texts = embedder.embed_texts(list(resolved.texts(method)))
-    if method == "naive":
-        return cosine_similarity(images, texts[0])
-    return clip_iqa_probability(images, texts[0], texts[1])
+    return embedder.embed_texts(list(resolved.texts(method)))
 
 
 def _embed(embedder: Embedder, items: Any, modality: Modality) -> Tensor:

@@ -212,7 +212,8 @@ class EncoderModel(nn.Module):
             prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
         Returns:
-            Scores `[B, N]`; higher is closer. NaN where a smaller group has no alternative.
+            Scores `[B, N]`; higher is closer. NaN where a smaller group has no alternative. For ``"clip-iqa"`` they
+            are differences of similarities, in the order of its probabilities and without their ties.
 
         Raises:
             ValueError: If the inputs do not fit together or do not tell the task.
