@@ -125,7 +125,7 @@ def judge_retrieval(
     return [Answer(average_precision=precision)]
 
 
-def judge_generations(
+def judge_comparisons(
     planned: PlannedSet,
     model: PerceptualModel,
     processes: Processes,
@@ -134,7 +134,7 @@ def judge_generations(
     workers: int,
     advance: Callable[[int], object] = lambda count: None,
 ) -> tuple[list[Answer], dict[Path, str]]:
-    """Let a generative model answer samples, which it is shown in batches.
+    """Let a model answer samples by itself, which it is shown in batches.
 
     Args:
         planned: The samples.

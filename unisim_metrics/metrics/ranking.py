@@ -12,6 +12,7 @@ from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 from unisim_metrics.columns import one_for_each
 from unisim_metrics.maths.ranking import check_choices, choose, meetings, rank, wins
 from unisim_metrics.metrics.base import BUNDLED, FIXED_POINT, UniSimMetric
+from unisim_metrics.models.answering import check_answers
 from unisim_metrics.models.comparing import Embedder, check_groups, compare
 from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
@@ -54,7 +55,7 @@ class UniSimRanking(UniSimMetric):
         kwargs: What every torchmetrics `Metric` takes.
 
     Raises:
-        ValueError: If an argument is out of its range, or a model cannot be found.
+        ValueError: If an argument is out of its range, a model cannot be found, or it does not answer the task.
 
     Examples:
         >>> import torch
@@ -131,7 +132,7 @@ class UniSimRanking(UniSimMetric):
         human = None if choices is None else check_choices(choices, sizes)
         references = one_for_each(references, len(sizes)) if task == "image-text" else references
         scores = self._compare(candidates, references, task).to(self.device)
-        answered = self._answered(scores)
+        answered = self._answered(scores, task)
         scores = self._prepare(scores[answered], int(sizes[answered].sum()))
         present = ~scores.isnan()
         ranks = rank(scores)
@@ -181,9 +182,9 @@ class UniSimRanking(UniSimMetric):
             values["win_rate"] if isinstance(values, dict) else [value["win_rate"] for value in values], ax
         )
 
-    def _answered(self, scores: Tensor) -> Tensor:
-        """Which groups have an answer, bool `[B]`; an encoder's scores always are one, or an error."""
-        if self.model.embeds:
+    def _answered(self, scores: Tensor, task: Task) -> Tensor:
+        """Which groups have an answer, bool `[B]`; scores that need no choice always are one, or an error."""
+        if check_answers(self.model, task) != "choices":
             return torch.ones(len(scores), dtype=torch.bool, device=scores.device)
         return ~scores.isnan().all(dim=-1)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unisim_metrics.images.preprocessing import Crop
+from unisim_metrics.tasks import TASKS, Task, check_task
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class ModelEntry:
         archive: Whether that file is an archive with a whole model, which is read without its base.
         crop: How half a pixel of the centre crop is rounded, where the paper's figures were not made as transformers
             does it: its baselines of LAION ran through open_clip's pipeline.
+        tasks: What it answers.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ModelEntry:
     drive_id: str | None = None
     archive: bool = False
     crop: Crop | None = None
+    tasks: tuple[Task, ...] = TASKS
 
 
 _LAION_B_32 = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -151,12 +154,19 @@ _ENTRIES = (
 REGISTRY = {entry.name: entry for entry in _ENTRIES}
 
 
-def list_models() -> list[str]:
+def list_models(task: Task | None = None) -> list[str]:
     """The names that ``load_model`` knows, the bundled model first.
 
     Besides these it takes local directories and files, Hub ids and ``open_clip:ARCHITECTURE/PRETRAINED``.
+
+    Args:
+        task: Only those that answer this task; all if None.
+
+    Raises:
+        ValueError: If there is no such task.
     """
-    return list(REGISTRY)
+    checked = check_task(task)
+    return [entry.name for entry in _ENTRIES if checked is None or checked in entry.tasks]
 
 
 def pinned_revision(repository: str) -> str | None:
