@@ -17,7 +17,8 @@ class ModelEntry:
         name: The name that ``load_model`` takes.
         kind: ``"bundled"`` comes with the package; ``"published"`` is one of the authors' checkpoints;
             ``"clip"`` is a CLIP model of transformers on the Hub; ``"open_clip"`` a model of open_clip;
-            ``"generative"`` a vision-language model of transformers on the Hub.
+            ``"generative"`` a vision-language model of transformers on the Hub; ``"judge"`` a file of weights that a
+            module of ``models.judges`` reads.
         description: One line.
         source: The Hub id, or the specification for open_clip; nothing for the other kinds.
         revision: The commit on the Hub that is loaded.
@@ -27,10 +28,14 @@ class ModelEntry:
         crop: How half a pixel of the centre crop is rounded, where the paper's figures were not made as transformers
             does it: its baselines of LAION ran through open_clip's pipeline.
         tasks: What it answers.
+        reader: The module of ``models.judges`` that reads its file.
+        file: That file or folder, in the Hub's repository or by hand from ``link``.
+        link: Where a file is to be had that is not on the Hub.
+        terms: What its weights may not be used for, where their licence says so.
     """
 
     name: str
-    kind: Literal["bundled", "published", "clip", "open_clip", "generative"]
+    kind: Literal["bundled", "published", "clip", "open_clip", "generative", "judge"]
     description: str
     source: str = ""
     revision: str | None = None
@@ -39,11 +44,18 @@ class ModelEntry:
     archive: bool = False
     crop: Crop | None = None
     tasks: tuple[Task, ...] = TASKS
+    reader: str = ""
+    file: str = ""
+    link: str = ""
+    terms: str = ""
 
 
 _LAION_B_32 = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 _OPENAI_L_14_336 = "openai/clip-vit-large-patch14-336"
 _OPENAI_L_14 = "openai/clip-vit-large-patch14"
+
+_PAC_S = "https://drive.google.com/drive/folders/15Da_nh7CYv8xfryIdETG6dPFSqcBiqpd"
+_NO_LICENCE = "their authors grant no licence, all rights are reserved"
 
 # The base of an authors' checkpoint, by the rows of its position embedding. The paper says 336 px, the
 # authors' README plain L/14: the file itself decides.
@@ -111,6 +123,13 @@ _ENTRIES = (
         source="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
         revision="1c2b8495b28150b8a4922ee1c8edee224c284c0c",
         crop="round",
+    ),
+    ModelEntry(
+        "pickscore",
+        "clip",
+        "PickScore v1, CLIP ViT-H/14 trained on people's choices among generated images",
+        source="yuvalkirstain/PickScore_v1",
+        revision="a4e4367c6dfa7288a00c550414478f865b875800",
     ),
     ModelEntry(
         "siglip-so400m-14",
