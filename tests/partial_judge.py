@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from unisim_metrics.images import Preprocessing, Resample
+from unisim_metrics.models.answering import Way
 from unisim_metrics.models.judges.base import Judge
 from unisim_metrics.tasks import Task
 
@@ -27,15 +28,15 @@ class Scale(nn.Module):
 class PartialJudge(Judge):
     """Images are alike in their corners, good where they are bright, and like a text by their red and its letters."""
 
-    tasks = {  # noqa: RUF012
+    tasks: ClassVar[Mapping[Task, Way]] = {
         "image-image": "embeddings",
         "odd-one-out": "embeddings",
         "image-text": "scores",
         "quality": "scores",
         "brightness": "scores",
     }
-    views = {"image-image": "corners", "odd-one-out": "corners"}  # noqa: RUF012
-    rated: frozenset[Task] = frozenset(("quality",))
+    views: ClassVar[Mapping[Task, str]] = {"image-image": "corners", "odd-one-out": "corners"}
+    rated: ClassVar[frozenset[Task]] = frozenset(("quality",))
 
     def __init__(self, resample: Resample = "pil") -> None:
         preprocessing = Preprocessing(size=8, mean=(0, 0, 0), std=(1, 1, 1), resample=resample)

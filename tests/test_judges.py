@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,7 +22,10 @@ from unisim_metrics.cli.app import app
 from unisim_metrics.cli.files import FileModel
 from unisim_metrics.functional import unisim_rank, unisim_score
 from unisim_metrics.integrations.rewards import GroupwiseReward, PointwiseReward
-from unisim_metrics.models import REGISTRY, EncoderModel, load_model
+from unisim_metrics.models import REGISTRY, EncoderModel, OpenCLIPEncoder, load_model
+from unisim_metrics.models.answering import Way
+from unisim_metrics.models.judges.pac_s import PACSEncoder
+from unisim_metrics.tasks import Task
 
 PHOTOS, OTHERS = photos(6), photos(6, seed=1)
 CANNOT = (
@@ -108,7 +112,7 @@ class TestRanking:
 
     def test_the_odd_one_of_pair_scores(self) -> None:
         class Pairs(PartialJudge):
-            tasks = {"image-image": "scores", "odd-one-out": "scores"}  # noqa: RUF012
+            tasks: ClassVar[Mapping[Task, Way]] = {"image-image": "scores", "odd-one-out": "scores"}
 
             def score(self, preds: Any, target: Any, task: Any, *_: Any) -> torch.Tensor:
                 assert task == "image-image"
@@ -249,6 +253,17 @@ class TestBenchmark:
         with pytest.warns(UserWarning, match=r"Left out: .*koniq-contrast.*'partial' answers image-image"):
             found = run(judge, None, root, n=4, cache=False)
         assert "nights" in found and "koniq-contrast" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("hpsv2", OpenCLIPEncoder),
+        ("pac-s-vit-b-32", PACSEncoder),
+    ],
+)
+def test_the_registry_tells_what_judges_answer(name: str, kind: type[EncoderModel]) -> None:
+    assert set(REGISTRY[name].tasks) == set(kind.tasks)
 
 
 def test_other_models_answer_all(tiny_model: EncoderModel) -> None:

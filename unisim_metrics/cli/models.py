@@ -38,8 +38,8 @@ def models(
         {
             "name": entry.name,
             "kind": entry.kind,
-            "source": entry.source or entry.base or "",
-            "description": entry.description,
+            "source": entry.source or entry.base or entry.link,
+            "description": f"{entry.description}; {entry.terms}" if entry.terms else entry.description,
         }
         for entry in map(REGISTRY.__getitem__, list_models(checked))
     ]

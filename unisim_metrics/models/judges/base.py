@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from unisim_metrics.errors import ModelUnavailableError
 from unisim_metrics.images import list_images
 from unisim_metrics.models.answering import MAIN_VIEW, check_answers
 from unisim_metrics.models.encoders.base import EncoderModel
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
+from unisim_metrics.models.sources.hub import fetch_file
 from unisim_metrics.prompts import check_prompts, resolve_prompts
 from unisim_metrics.tasks import check_method
 
@@ -19,7 +23,41 @@ if TYPE_CHECKING:
     from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "JudgeSource"]
+
+
+@dataclass(frozen=True)
+class JudgeSource:
+    """What a judge is read from.
+
+    Attributes:
+        path: The file of its weights.
+        name: What the signature calls it; its name in the registry.
+        truncate: Whether texts longer than the context are cut.
+        cache_dir: Where the Hub's cache is, if not where ``huggingface_hub`` puts it.
+        token: For a private repository of the Hub.
+    """
+
+    path: Path
+    name: str
+    truncate: bool = True
+    cache_dir: str | Path | None = None
+    token: str | bool | None = None
+
+    def fetch(self, repository: str, file: str, revision: str) -> Path:
+        """Return what a judge needs beside its weights, a file of the Hub.
+
+        Raises:
+            ModelUnavailableError: If it cannot be fetched.
+        """
+        try:
+            return fetch_file(repository, file, revision, cache_dir=self.cache_dir, token=self.token)
+        except OSError as error:
+            raise ModelUnavailableError(
+                f"The model `{self.name}` needs {file} of `{repository}`, which could not be fetched: {error}. On a"
+                f" machine with a network run `hf download {repository} {file} --revision {revision}` and copy the"
+                " Hub's cache here."
+            ) from error
 
 
 class Judge(EncoderModel):
@@ -29,7 +67,7 @@ class Judge(EncoderModel):
     `rate`, the others by `match`. For tasks by `"embeddings"` it is an encoder, with spaces of its own in `views`.
     """
 
-    rated: frozenset[Task] = frozenset()
+    rated: ClassVar[frozenset[Task]] = frozenset()
     """The tasks whose score is a rating of the picture alone."""
 
     # What a subclass says.
