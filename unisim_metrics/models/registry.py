@@ -168,6 +168,23 @@ _ENTRIES = (
         terms=_NO_LICENCE,
     ),
     ModelEntry(
+        "blip-vit-l-16",
+        "judge",
+        "BLIP ViT-L/16 as it was pretrained",
+        reader="blip",
+        file="model_large.pth",
+        link="https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/model_large.pth",
+    ),
+    ModelEntry(
+        "imagereward",
+        "judge",
+        "ImageReward, BLIP with a reward trained on people's choices among generated images",
+        source="THUDM/ImageReward",
+        revision="5736be03b2652728fb87788c9797b0570450ab72",
+        reader="imagereward",
+        file="ImageReward.pt",
+    ),
+    ModelEntry(
         "siglip-so400m-14",
         "open_clip",
         "SigLIP SoViT-400m/14 (WebLI), 224 px",
