@@ -25,6 +25,7 @@ from unisim_metrics.integrations.rewards import GroupwiseReward, PointwiseReward
 from unisim_metrics.models import REGISTRY, EncoderModel, OpenCLIPEncoder, load_model
 from unisim_metrics.models.answering import Way
 from unisim_metrics.models.judges.blip import BLIP
+from unisim_metrics.models.judges.dreamsim import DreamSim
 from unisim_metrics.models.judges.imagereward import ImageReward
 from unisim_metrics.models.judges.pac_s import PACSEncoder
 from unisim_metrics.tasks import Task
@@ -264,6 +265,7 @@ class TestBenchmark:
         ("pac-s-vit-b-32", PACSEncoder),
         ("blip-vit-l-16", BLIP),
         ("imagereward", ImageReward),
+        ("dreamsim-vit-b-32", DreamSim),
     ],
 )
 def test_the_registry_tells_what_judges_answer(name: str, kind: type[EncoderModel]) -> None:

@@ -185,6 +185,14 @@ _ENTRIES = (
         file="ImageReward.pt",
     ),
     ModelEntry(
+        "dreamsim-vit-b-32",
+        "judge",
+        "DreamSim ViT-B/32, CLIP tuned to what people find alike",
+        reader="dreamsim",
+        file="dreamsim_open_clip_vitb32_checkpoint",
+        link="https://github.com/ssundaram21/dreamsim/releases/tag/v0.2.0-checkpoints, unzipped",
+    ),
+    ModelEntry(
         "siglip-so400m-14",
         "open_clip",
         "SigLIP SoViT-400m/14 (WebLI), 224 px",
