@@ -27,6 +27,7 @@ from unisim_metrics.models.answering import Way
 from unisim_metrics.models.judges.blip import BLIP
 from unisim_metrics.models.judges.dreamsim import DreamSim
 from unisim_metrics.models.judges.imagereward import ImageReward
+from unisim_metrics.models.judges.liqe import LIQE
 from unisim_metrics.models.judges.pac_s import PACSEncoder
 from unisim_metrics.tasks import Task
 
@@ -266,6 +267,7 @@ class TestBenchmark:
         ("blip-vit-l-16", BLIP),
         ("imagereward", ImageReward),
         ("dreamsim-vit-b-32", DreamSim),
+        ("liqe", LIQE),
     ],
 )
 def test_the_registry_tells_what_judges_answer(name: str, kind: type[EncoderModel]) -> None:

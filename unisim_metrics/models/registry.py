@@ -193,6 +193,15 @@ _ENTRIES = (
         link="https://github.com/ssundaram21/dreamsim/releases/tag/v0.2.0-checkpoints, unzipped",
     ),
     ModelEntry(
+        "liqe",
+        "judge",
+        "LIQE, CLIP ViT-B/32 tuned to tell quality, scene and distortion of photographs",
+        reader="liqe",
+        file="liqe_mix.pt",
+        link="https://huggingface.co/chaofengc/IQA-PyTorch-Weights",
+        terms="CC BY-NC-SA 4.0, not for commercial use",
+    ),
+    ModelEntry(
         "siglip-so400m-14",
         "open_clip",
         "SigLIP SoViT-400m/14 (WebLI), 224 px",
