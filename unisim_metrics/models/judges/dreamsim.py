@@ -134,12 +134,13 @@ def _rename(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 def _load_base(source: JudgeSource) -> Any:
     import open_clip
 
+    unavailable: tuple[type[Exception], ...] = (*hub_errors(), UnpicklingError)
     cache = None if source.cache_dir is None else str(source.cache_dir)
     try:
         model: nn.Module = open_clip.create_model(
             _BASE[0], pretrained=_BASE[1], cache_dir=cache, require_pretrained=True, weights_only=True
         )
-    except (*hub_errors(), UnpicklingError) as error:
+    except unavailable as error:
         raise ModelUnavailableError(
             f"The text tower of `{source.name}`, that of `open_clip:{'/'.join(_BASE)}`, could not be fetched: {error}."
             " Connect to the network once (and unset HF_HUB_OFFLINE), or copy the Hub's cache here."
