@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
-__all__ = ["Judge", "JudgeSource"]
-
 
 @dataclass(frozen=True)
 class JudgeSource:
