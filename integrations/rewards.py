@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from unisim_metrics.columns import as_lists
 from unisim_metrics.functional import compare, meetings, score_pairs, wins
 from unisim_metrics.images import list_images
 from unisim_metrics.metrics.wrappers import EmbedOnce
-from unisim_metrics.models import PerceptualModel
+from unisim_metrics.models.answering import SCORED_ALONE, Way, check_answers
 from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.signature import signature
@@ -51,6 +51,9 @@ class Batch(NamedTuple):
 class UniSimRewardFunction(ABC):
     """What both rewards share: tasks and their weights, and the call; not to be used by itself."""
 
+    # How its model may answer.
+    ways: ClassVar[tuple[Way, ...]] = get_args(Way)
+
     def __init__(
         self,
         model_name_or_path: ModelLike,
@@ -73,6 +76,8 @@ class UniSimRewardFunction(ABC):
         self.prompts = check_prompts(prompts)
         self.reference_key = reference_key
         self.model = as_model(model_name_or_path)
+        for task in self.weights:
+            check_answers(self.model, task, self.ways, name="tasks")
 
     @property
     def signatures(self) -> dict[str, str]:
@@ -141,14 +146,14 @@ class PointwiseReward(UniSimRewardFunction):
     Images are embedded once for all tasks, equal prompts once. The model follows the images to their device.
 
     Args:
-        model_name_or_path: What `load_model` takes: an encoder.
+        model_name_or_path: What `load_model` takes: a model that scores single images, such as an encoder.
         tasks: A task, or the weights of several: `{"image-text": 1.0, "quality": 0.5}`.
         method: How quality and attributes are scored.
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reference_key: Under which key the metadata hold the reference image.
 
     Raises:
-        ValueError: If a task does not score images, the model embeds none, or an argument is out of its range.
+        ValueError: If a task does not score images, the model does not score it, or an argument is out of its range.
 
     Examples:
         >>> import torch
@@ -158,6 +163,8 @@ class PointwiseReward(UniSimRewardFunction):
         >>> rewards.shape, sorted(info["scores"])
         (torch.Size([2]), ['image-text', 'quality'])
     """
+
+    ways: ClassVar[tuple[Way, ...]] = SCORED_ALONE
 
     def __init__(
         self,
@@ -169,12 +176,6 @@ class PointwiseReward(UniSimRewardFunction):
         reference_key: str = "reference",
     ) -> None:
         super().__init__(model_name_or_path, tasks, method, prompts, reference_key)
-        error = _embedding_error(self.model)
-        if error is not None:
-            raise ValueError(
-                f"Argument `model_name_or_path` must be an encoder such as 'unisim-mini', but {self.model.name!r}"
-                " embeds no images: use `GroupwiseReward`."
-            ) from error
 
     def score(self, batch: Batch) -> tuple[dict[Task, Tensor], dict[Task, Tensor]]:
         """Scores of each image against its own prompt or reference; they are the rewards."""
@@ -199,7 +200,8 @@ class GroupwiseReward(UniSimRewardFunction):
     The reward is the share of the others in its group that an image beats (a tie counts a half). It lies in
     [0, 1], and its mean is one half in every group: an easy prompt pays no more than a hard one, and
     differences are of the same size whatever the spread of the scores. With `kind="score"` it is the score
-    within the group itself: a similarity for an encoder, the probability of being chosen for a generative model.
+    within the group itself: a similarity for an encoder (a difference of two for `method="clip-iqa"`), the
+    log-probability of being chosen for a generative model.
 
     Args:
         model_name_or_path: What `load_model` takes: any model.
@@ -211,7 +213,7 @@ class GroupwiseReward(UniSimRewardFunction):
         group_key: Under which key the metadata hold what tells the groups apart; by their prompts if None.
 
     Raises:
-        ValueError: If a task does not score images, or an argument is out of its range.
+        ValueError: If a task does not score images, the model does not answer it, or an argument is out of its range.
 
     Examples:
         >>> import torch
@@ -238,7 +240,6 @@ class GroupwiseReward(UniSimRewardFunction):
         super().__init__(model_name_or_path, tasks, method, prompts, reference_key)
         self.kind = kind
         self.group_key = group_key
-        self._encoder = _embedding_error(self.model) is None
 
     def score(self, batch: Batch) -> tuple[dict[Task, Tensor], dict[Task, Tensor]]:
         """Scores of each image within its group, and the rewards that they make."""
@@ -256,10 +257,7 @@ class GroupwiseReward(UniSimRewardFunction):
         scores: dict[Task, Tensor] = {}
         for task in self.weights:
             references = self.targets(task, batch, firsts)
-            if self._encoder:
-                table = compare(embedder, references, alternatives, task, self.method, self.prompts)
-            else:
-                table = self.model.compare(references, alternatives, task, self.method, self.prompts)
+            table = compare(embedder, references, alternatives, task, self.method, self.prompts)
             present = ~table.isnan()
             back = order.to(table.device)
             scores[task] = table[present][back]
@@ -284,13 +282,3 @@ class GroupwiseReward(UniSimRewardFunction):
                     f"Argument `prompts` must be alike within a group, but group {key!r} has several."
                 )
         return list(groups.values())
-
-
-def _embedding_error(model: PerceptualModel) -> Exception | None:
-    """Why a model embeds no images; None if it does."""
-    try:
-        with torch.no_grad():
-            model.embed_images(torch.zeros(1, 3, 32, 32))
-    except Exception as error:
-        return error
-    return None

@@ -10,8 +10,10 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from transformers import CLIPModel, CLIPTokenizer
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from unisim_metrics import load_model
+from unisim_metrics import UniSimScore, load_model
 from unisim_metrics.models import loading
 
 # Resized to a short side of 32, their margins are odd: half a pixel is rounded one way or the other.
@@ -64,6 +66,21 @@ def test_baselines_of_laion_crop_as_open_clip_does(
 def test_the_large_one_is_prepared_by_transformers(from_hub: list[str]) -> None:
     assert load_model("clip-vit-l-14-336").input_tag == "32-bicubic"
     assert from_hub == ["openai/clip-vit-large-patch14-336"]
+
+
+def test_pickscore_is_a_clip_of_transformers(from_hub: list[str], tiny_clip_dir: Path) -> None:
+    model: Any = load_model("pickscore", resample="pil")
+    assert from_hub == ["yuvalkirstain/PickScore_v1"]
+    photos = [photo(*size) for size in SIZES]
+    texts = [f"a photo of a red dog {width}" for width, _ in SIZES]
+    # The authors' own code: the logits of `CLIPModel`, with the processor of transformers.
+    judge = CLIPModel.from_pretrained(tiny_clip_dir).eval()
+    pixels = CLIPImageProcessorPil.from_pretrained(tiny_clip_dir)(photos, return_tensors="pt")
+    tokens = CLIPTokenizer.from_pretrained(tiny_clip_dir)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = judge(**pixels, **tokens).logits_per_image.diagonal()
+    scores = UniSimScore(model, reduction="none")(photos, texts)
+    np.testing.assert_allclose(scores * judge.logit_scale.exp().item(), logits, rtol=1e-5, atol=1e-5)
 
 
 def test_preprocessing_of_the_callers_own_stays(from_hub: list[str]) -> None:

@@ -74,12 +74,17 @@ class TestReward:
             UniSimReward(model_name_or_path=tiny_model)
         with pytest.raises(ValueError, match="at least one term"):
             UniSimReward("a cat", alignment=0.0, model_name_or_path=tiny_model)
-        with pytest.raises(ValueError, match=r"'tiny-llava' embeds no pictures: rank the finished images"):
+        with pytest.raises(ValueError, match=r"model 'tiny-llava', which answers it by a choice"):
             UniSimReward("a cat", model_name_or_path=Generative())  # type: ignore[arg-type]
 
         class Detached(Generative):
+            embeds = True
+
             def embed_images(self, images: Tensor) -> Tensor:
                 return torch.ones(len(images), 4)
+
+            def embed_texts(self, texts: Any) -> Tensor:
+                return torch.ones(len(texts), 4)
 
         with pytest.raises(ValueError, match="has no gradient to the pixels"):
             UniSimReward("a cat", model_name_or_path=Detached())  # type: ignore[arg-type]

@@ -267,7 +267,7 @@ class TestWrongUse:
     def test_a_model_without_a_gradient(self) -> None:
         tiny = Tiny("sd", images=1)
         calls = steps_taken(tiny.pipe)
-        with pytest.raises(ValueError, match=r"must be an encoder .* but 'chooser' embeds no pictures"):
+        with pytest.raises(ValueError, match=r"model 'chooser', which answers it by a choice"):
             optimize(tiny, UniSimReward(TEXT, model_name_or_path=Chooser()))  # type: ignore[arg-type]
         assert calls == []
 

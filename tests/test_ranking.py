@@ -11,8 +11,9 @@ from oracle import TEXTS, PlainClip, photos, pixels
 from scipy.stats import rankdata
 from torch import Tensor
 
-from unisim_metrics import UniSimRanking
+from unisim_metrics import UniSimRanking, UniSimScore, load_model
 from unisim_metrics.functional import unisim_rank
+from unisim_metrics.images import Preprocessing
 
 PHOTOS = photos(6)
 
@@ -179,3 +180,32 @@ def test_before_the_first_update_there_are_no_positions(exact: Any) -> None:
         "mean_rank": (0,),
         "win_matrix": (0, 0),
     }
+
+
+class RedAndGreen(torch.nn.Module):
+    """Embeds a picture as its means of red and green, a good text as red, a bad one as green."""
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(2, 3))[:, :2]
+
+    def encode_text(self, is_good: Tensor) -> Tensor:
+        return torch.stack([is_good, ~is_good], dim=1).float()
+
+
+def test_clip_iqa_ranks_what_its_probability_cannot_tell_apart() -> None:
+    model = load_model(
+        RedAndGreen(),
+        preprocessing=Preprocessing(size=8, mean=(0, 0, 0), std=(1, 1, 1)),
+        tokenizer=lambda texts: torch.tensor([text == "Good photo." for text in texts]),
+    )
+    greens = [0.5, 0.1, 0.3]
+    images = torch.stack([torch.tensor([1.0, green, 0.0]) for green in greens]).view(1, 3, 3, 1, 1)
+    images = images.expand(1, 3, 3, 8, 8)
+    expected = [(1 - green) / np.hypot(1, green) for green in greens]
+    probabilities = UniSimScore(model, method="clip-iqa", reduction="none")(images[0])
+    assert probabilities.tolist() == [1.0, 1.0, 1.0]
+    scores = unisim_rank(images, None, model, method="clip-iqa")
+    np.testing.assert_allclose(scores[0], expected, atol=1e-6)
+    ranking = UniSimRanking(model, method="clip-iqa")
+    assert ranking(images, choices=[1])["mean_rank"].tolist() == [3.0, 1.0, 2.0]
+    assert ranking.compute()["accuracy"] == 1

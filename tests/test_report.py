@@ -45,7 +45,7 @@ class TestPaperAlone:
             (8, "ir", {"siglip-so400m-14"}, {"clip-vit-h-14"}),
             # Two that tie are both second.
             (6, "nights", {"dreamsim-ensemble"}, {"dreamsim-vit-b-32"}),
-            (3, "ooo", {"clip-vit-b-32"}, {"pac-s"}),
+            (3, "ooo", {"clip-vit-b-32"}, {"pac-s-vit-l-14"}),
         ],
     )
     def test_best_and_second_best(self, number: int, column: str, best: set[str], second: set[str]) -> None:
@@ -86,7 +86,7 @@ def test_a_difference_counts_where_no_rounding_explains_it(paper: float, outside
 class TestMeasured:
     def test_averages_are_those_of_the_columns(self, tmp_path: Path) -> None:
         """A model that is right exactly as often as the paper's gives the averages that the paper prints."""
-        models = ("unisim-vit-l-14", "pac-s")
+        models = ("unisim-vit-l-14", "pac-s-vit-l-14")
         for model in models:
             write_model(tmp_path, model, paper_shares(model), n=1000, exact=True)
         tables = build_tables(read_measurements(tmp_path))
@@ -147,15 +147,15 @@ class TestMeasured:
 
     def test_tells_of_fewer_samples(self, tmp_path: Path) -> None:
         shares = {"roxford": 0.3, "rparis": 0.5, "nights": 0.9}
-        write_model(tmp_path, "pac-s", shares, n=1823)
+        write_model(tmp_path, "pac-s-vit-l-14", shares, n=1823)
         tables = build_tables(read_measurements(tmp_path))
-        assert row_of(tables[2], "pac-s").fewer
-        assert not row_of(tables[3], "pac-s").fewer
-        assert not row_of(tables[8], "pac-s").fewer, "all 70 queries of both sets"
-        write_model(tmp_path, "pac-s", {**shares, "cifar-100-ooo": 0.5}, n=1824)
+        assert row_of(tables[2], "pac-s-vit-l-14").fewer
+        assert not row_of(tables[3], "pac-s-vit-l-14").fewer
+        assert not row_of(tables[8], "pac-s-vit-l-14").fewer, "all 70 queries of both sets"
+        write_model(tmp_path, "pac-s-vit-l-14", {**shares, "cifar-100-ooo": 0.5}, n=1824)
         tables = build_tables(read_measurements(tmp_path))
-        assert not row_of(tables[2], "pac-s").fewer
-        assert row_of(tables[3], "pac-s").fewer and row_of(tables[8], "pac-s").fewer
+        assert not row_of(tables[2], "pac-s-vit-l-14").fewer
+        assert row_of(tables[3], "pac-s-vit-l-14").fewer and row_of(tables[8], "pac-s-vit-l-14").fewer
 
     def test_the_better_way_of_a_task_counts(self, tmp_path: Path) -> None:
         write_model(tmp_path, "mine", dict.fromkeys(SETS, 0.9), n=1000, exact=True)

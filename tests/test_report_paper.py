@@ -28,7 +28,7 @@ SLIPS: dict[tuple[int, str, str], float] = {
     (6, "unisim-vit-b-32", "iqa"): 85.3 - 85.24,
     (8, "siglip-so400m-14", "average"): 63.7 - (68.64 + 69.75 + 52.9) / 3,
     (3, "dreamsim-vit-b-32", "average"): 56.6 - (70.7 + 61.4 + 38.0) / 3,
-    (3, "pac-s", "average"): 61.6 - (65.8 + 71.2 + 48.0) / 3,
+    (3, "pac-s-vit-l-14", "average"): 61.6 - (65.8 + 71.2 + 48.0) / 3,
     (3, "liqe", "average"): 49.9 - (71.0 + 60.1 + 18.8) / 3,
 }
 

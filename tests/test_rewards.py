@@ -255,7 +255,9 @@ class TestWrongUse:
             PointwiseReward(tiny_model)(images, ["a", "a"])
 
     def test_a_model_that_only_compares_scores_nothing_by_itself(self) -> None:
-        with pytest.raises(ValueError, match=r"'means' embeds no images: use `GroupwiseReward`"):
+        with pytest.raises(
+            ValueError, match=r"`tasks` must not be 'image-text' for model 'means', .* by a choice"
+        ):
             PointwiseReward(Means())  # type: ignore[arg-type]
 
     def test_a_group_of_one(self, tiny_model: EncoderModel) -> None:

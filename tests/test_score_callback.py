@@ -403,7 +403,7 @@ class TestWrongUse:
 
     def test_a_generative_model(self) -> None:
         with pytest.raises(
-            ValueError, match=r"must be an encoder .* but 'tiny-llava' embeds no pictures: rank"
+            ValueError, match=r"model 'tiny-llava', which answers it by a choice .* Use `UniSimRanking`"
         ):
             UniSimScoreCallback(Tiny("sd").pipe, "a cat", model_name_or_path=Generative())  # type: ignore[arg-type]
 

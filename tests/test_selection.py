@@ -161,7 +161,8 @@ class TestRanking:
             **tiny.arguments,
         )
         metric = UniSimScore(tiny_model, "brightness", "clip-iqa", reduction="none")
-        torch.testing.assert_close(result.scores, metric(result.images))
+        # The choice goes by the difference of two similarities, of which the metric gives the probability.
+        torch.testing.assert_close((100 * result.scores).sigmoid(), metric(result.images))
         assert result.signature == metric.signature
 
     @pytest.mark.parametrize("prune", [None, {1: 2}])

@@ -7,14 +7,21 @@ from typing import Any, Literal
 from torch import Tensor
 
 from unisim_metrics.columns import as_lists, one_for_each
-from unisim_metrics.maths.embeddings import clip_iqa_probability, cosine_similarity, odd_one_out
+from unisim_metrics.maths.embeddings import (
+    antonym_difference,
+    clip_iqa_probability,
+    cosine_similarity,
+    odd_one_out,
+)
 from unisim_metrics.maths.ranking import choose, hinge_loss, meetings, rank, revisited_average_precision, wins
+from unisim_metrics.models.answering import check_answers
 from unisim_metrics.models.comparing import check_groups, compare, score_pairs
 from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task, check_task
 
 __all__ = [
+    "antonym_difference",
     "choose",
     "clip_iqa_probability",
     "compare",
@@ -57,7 +64,8 @@ def unisim_score(
         Float scores in [−1, 1] (`clip-iqa`: [0, 1]), higher = closer.
 
     Raises:
-        ValueError: If an argument is out of its range or inputs do not fit together.
+        ValueError: If an argument is out of its range, inputs do not fit together, or the model does not score the
+            task.
         TypeError: If something is neither image nor text.
 
     Examples:
@@ -95,14 +103,17 @@ def unisim_rank(
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Returns:
-        Scores `[B, N]`, higher = closer; NaN where a smaller group has no candidate.
+        Scores `[B, N]`, higher = closer; NaN where a smaller group has no candidate. For `clip-iqa` they are
+        differences of similarities, in the order of its probabilities and without their ties.
 
     Raises:
-        ValueError: If inputs do not fit together, or a group has fewer than two candidates.
+        ValueError: If inputs do not fit together, a group has fewer than two candidates, or the model does not answer
+            the task.
         TypeError: If something is neither image nor text.
     """
     candidates, references = as_lists(candidates), as_lists(references)
     task, sizes = check_groups(candidates, references, check_task(task), names=("candidates", "references"))
     references = one_for_each(references, len(sizes)) if task == "image-text" else references
     model = as_model(model_name_or_path)
+    check_answers(model, task)
     return model.compare(references, candidates, task=task, method=method, prompts=prompts)

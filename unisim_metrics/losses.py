@@ -11,6 +11,7 @@ from unisim_metrics.columns import as_lists
 from unisim_metrics.maths.ranking import check_choices, hinge_loss
 from unisim_metrics.metrics.backbone import Backbone
 from unisim_metrics.models import PerceptualModel
+from unisim_metrics.models.answering import SCORED_ALONE, check_answers
 from unisim_metrics.models.comparing import check_groups, compare, score_pairs
 from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike, check_prompts
@@ -38,7 +39,7 @@ class UniSimLoss(nn.Module):
         reduction: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ValueError: If an argument is out of its range, or a model cannot be found.
+        ValueError: If an argument is out of its range, a model cannot be found, or it does not score the task.
 
     Examples:
         >>> import torch
@@ -69,6 +70,8 @@ class UniSimLoss(nn.Module):
         self.margin = margin
         self.reduction = reduction
         self._backbone = Backbone(model_name_or_path)
+        if self.task is not None:
+            check_answers(self.model, self.task, SCORED_ALONE)
 
     @property
     def model(self) -> PerceptualModel:

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unisim_metrics.models.answering import answers_of
+
 from ..results.files import Environment, describe_environment
 from ..results.records import Amount, Count, Line, Record, read_record, write_record
 
@@ -42,9 +44,9 @@ class ModelEfficiency(Record):
     Attributes:
         name: Its name.
         parameters: How many weights it has.
-        images: How many times as many images it embeds in a second as the baseline; None for one that only compares.
+        images: How many times as many images it embeds in a second as the baseline; None for one that embeds none.
         texts: Texts likewise.
-        comparisons: Comparisons of two images with a reference likewise.
+        comparisons: Comparisons of two images with a reference likewise; None for one that does not answer those.
         peak_memory_bytes: The largest memory of a process that does nothing else, libraries included; on an
             accelerator, what its tensors take there.
     """
@@ -53,7 +55,7 @@ class ModelEfficiency(Record):
     parameters: Count
     images: Amount | None = None
     texts: Amount | None = None
-    comparisons: Amount
+    comparisons: Amount | None = None
     peak_memory_bytes: Count
 
 
@@ -213,12 +215,14 @@ def workload(model: PerceptualModel, batch_size: int) -> dict[str, Callable[[], 
     def compare() -> Tensor:
         return model.compare(list(images[:few]), pairs, task="image-image")
 
-    work: dict[str, Callable[[], object]] = {"comparisons": compare}
-    if model.embeds:
-        work |= {
-            "images": lambda: model.embed_images(images),
-            "texts": lambda: model.embed_texts(texts),
-        }
+    answers = answers_of(model)
+    work: dict[str, Callable[[], object]] = {}
+    if "image-image" in answers:
+        work["comparisons"] = compare
+    if "embeddings" in answers.values():
+        work["images"] = lambda: model.embed_images(images)
+    if answers.get("image-text") == "embeddings":
+        work["texts"] = lambda: model.embed_texts(texts)
     return work
 
 

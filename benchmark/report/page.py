@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..costs.efficiency import EfficiencyReport
 
 # The paper's own examples: what CLIP is, and how well those do that were made for one task.
-_DRAWN = ("clip-vit-b-32", "unisim-vit-b-32", "dreamsim-vit-b-32", "hpsv2", "pac-s", "liqe")
+_DRAWN = ("clip-vit-b-32", "unisim-vit-b-32", "dreamsim-vit-b-32", "hpsv2", "pac-s-vit-l-14", "liqe")
 _COLORS = 8
 _COMMANDS = {
     "nafc": "unisim bench run MODEL --dataset hpdv2-nafc-8 --root DATA",

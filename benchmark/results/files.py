@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from ..provenance import Provenance
@@ -195,6 +195,7 @@ class ModelMeta(Record):
         input_tag: How images are prepared.
         parameters: How many weights it has.
         library_version: The version of `unisim-metrics`.
+        unanswered: What sets ask and the model cannot answer, with the reason.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -203,6 +204,7 @@ class ModelMeta(Record):
     input_tag: Line
     parameters: Count
     library_version: Line
+    unanswered: dict[Line, Line] = Field(default_factory=dict)
 
 
 def describe_environment(device: torch.device) -> Environment:

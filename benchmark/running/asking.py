@@ -1,14 +1,15 @@
-"""How a set is put to a model: an encoder embeds its items, a generative model is shown its samples."""
+"""How a set is put to a model: it embeds the items, or is shown the samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from .abilities import view_of_sets, way_of
 from .encoding import Encoder, share_batches
-from .judging import Answer, judge_embeddings, judge_generations, judge_retrieval
+from .judging import Answer, judge_comparisons, judge_embeddings, judge_retrieval
 
 if TYPE_CHECKING:
     from unisim_metrics.models import PerceptualModel
@@ -71,8 +72,8 @@ class EncoderAsker:
         return judge
 
 
-class GenerativeAsker:
-    """Puts sets to a model that compares, and does not embed; as `EncoderAsker` does.
+class ComparingAsker:
+    """Puts sets to a model that compares alternatives itself; as `EncoderAsker` does.
 
     Args:
         models: The model as it is asked about each set, with solved samples or without.
@@ -103,7 +104,7 @@ class GenerativeAsker:
 
     def ask(self, planned: PlannedSet, advance: Callable[[int], object]) -> Callable[[], Answered]:
         """Show the model each sample."""
-        answers, unreadable = judge_generations(
+        answers, unreadable = judge_comparisons(
             planned,
             self.models[planned.dataset.id],
             self.processes,
@@ -114,5 +115,35 @@ class GenerativeAsker:
         return lambda: Answered(answers, unreadable)
 
 
-Asker: TypeAlias = EncoderAsker | GenerativeAsker
-"""Either of them."""
+class Askers:
+    """Puts each set to a model in the way in which it answers what the set asks; as `EncoderAsker` does.
+
+    Args:
+        model: The model.
+        by_view: What has the model embed, by the space.
+        comparing: What shows it samples.
+    """
+
+    def __init__(
+        self, model: PerceptualModel, by_view: Mapping[str, EncoderAsker], comparing: ComparingAsker
+    ) -> None:
+        self.model = model
+        self.by_view = by_view
+        self.comparing = comparing
+
+    def count(self, plans: Sequence[PlannedSet]) -> int:
+        """Return how many items and samples of the sets this process will go through."""
+        askers: tuple[EncoderAsker | ComparingAsker, ...] = (*self.by_view.values(), self.comparing)
+        return sum(
+            asker.count([planned for planned in plans if self._asker(planned) is asker]) for asker in askers
+        )
+
+    def ask(self, planned: PlannedSet, advance: Callable[[int], object]) -> Callable[[], Answered]:
+        """Have the model embed what it has not, or show it each sample."""
+        return self._asker(planned).ask(planned, advance)
+
+    def _asker(self, planned: PlannedSet) -> EncoderAsker | ComparingAsker:
+        kind = planned.dataset.task
+        if way_of(self.model, kind) != "embeddings":
+            return self.comparing
+        return self.by_view[view_of_sets(self.model, kind)]

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from unisim_metrics.models.answering import MAIN_VIEW
 from unisim_metrics.models.sources.hub import cache_root
 from unisim_metrics.version import __version__
 
@@ -45,9 +46,16 @@ def default_folder() -> Path:
     return cache_root() / "embeddings"
 
 
-def identify(model: PerceptualModel) -> str:
-    """Return a hash of all that determines an embedding beside the item: weights, their type, the preparation."""
+def identify(model: PerceptualModel, view: str = MAIN_VIEW) -> str:
+    """Return a hash of all that determines an embedding beside the item: weights, their type, the preparation.
+
+    Args:
+        model: The model.
+        view: In which of its spaces images are embedded.
+    """
     made_of = [model.weights_hash(), model.input_tag, str(getattr(model, "dtype", None)), __version__]
+    if view != MAIN_VIEW:
+        made_of.append(view)
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.images.threads import ahead
+from unisim_metrics.models.answering import MAIN_VIEW
 from unisim_metrics.models.encoders.base import EncoderModel
 
 from ..data.image_reading import ImageKey, ImageReader, ReadImage, image_key
@@ -82,6 +83,7 @@ class Encoder:
         processes: Who shares the work. Only the leader has all embeddings in the end.
         workers: How many threads read images ahead; 0 for none.
         batch_size: How many items pass through the model at a time.
+        view: In which of the model's spaces images are embedded.
     """
 
     def __init__(
@@ -91,8 +93,10 @@ class Encoder:
         processes: Processes,
         workers: int,
         batch_size: int,
+        view: str = MAIN_VIEW,
     ) -> None:
         self.model = model
+        self.view = view
         self.cache = cache
         self.processes = processes
         self.workers = workers
@@ -105,7 +109,7 @@ class Encoder:
         # What no set that follows needs to ask for, on any process.
         self._done: set[ImageKey | str] = set()
         encoder = model if isinstance(model, EncoderModel) else None
-        self._reader = ImageReader(encoder.preprocessing if encoder else None, self._known)
+        self._reader = ImageReader(encoder.preparation(view) if encoder else None, self._known)
         # An encoder of this package would cut a large batch once more.
         self._settings: dict[str, Any] = {"batch_size": batch_size} if encoder else {}
 
@@ -189,7 +193,8 @@ class Encoder:
         # One transfer to the device, and no search for images that stand twice.
         images = torch.stack(pixels) if len({tuple(image.shape) for image in pixels}) == 1 else pixels
         with torch.no_grad():
-            return self.model.embed_images(images, **self._settings).cpu()
+            view = {} if self.view == MAIN_VIEW else {"view": self.view}
+            return self.model.embed_images(images, **self._settings, **view).cpu()
 
     def _keep(self, digests: list[bytes], rows: Tensor) -> None:
         self._known.update(zip(digests, rows, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -15,7 +15,6 @@ from torch import Tensor
 from unisim_metrics import functional
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images.threads import ahead
-from unisim_metrics.prompts import resolve_prompts
 
 from ..data.image_reading import show
 from ..results.files import NO_ALTERNATIVE, UNANSWERED
@@ -84,7 +83,8 @@ def judge_embeddings(
             references, alternatives = _columns(
                 [(sample.reference, sample.alternatives) for sample in samples]
             )
-            choices[part] = _choose(_compare(embeddings, references, alternatives, task, method))
+            scores = functional.compare(embeddings, references, alternatives, task, method or "naive")
+            choices[part] = _choose(scores)
         answers.append(Answer(method, choices))
     return answers
 
@@ -125,7 +125,7 @@ def judge_retrieval(
     return [Answer(average_precision=precision)]
 
 
-def judge_generations(
+def judge_comparisons(
     planned: PlannedSet,
     model: PerceptualModel,
     processes: Processes,
@@ -134,7 +134,7 @@ def judge_generations(
     workers: int,
     advance: Callable[[int], object] = lambda count: None,
 ) -> tuple[list[Answer], dict[Path, str]]:
-    """Let a generative model answer samples, which it is shown in batches.
+    """Let a model answer samples by itself, which it is shown in batches.
 
     Args:
         planned: The samples.
@@ -253,25 +253,6 @@ def _columns(samples: Sequence[_Shown]) -> tuple[list[Any] | None, list[list[Any
     """References and alternatives as `compare` takes them."""
     references = [reference for reference, _ in samples]
     return None if references[0] is None else references, [list(group) for _, group in samples]
-
-
-def _compare(
-    embeddings: SetEmbeddings,
-    references: list[Any] | None,
-    alternatives: list[list[Any]],
-    task: Task,
-    method: Method | None,
-) -> Tensor:
-    """Scores whose order is that of the method's."""
-    prompts = resolve_prompts(task, None)
-    if method != "clip-iqa" or prompts is None:
-        return functional.compare(embeddings, references, alternatives, task)
-    # The probability grows with the difference of two similarities; but as float32 it is 1 for many an image.
-    positive, negative = (
-        functional.compare(embeddings, references, alternatives, task, prompts=replace(prompts, naive=text))
-        for text in (prompts.positive, prompts.negative)
-    )
-    return positive - negative
 
 
 def _choose(scores: Tensor) -> NDArray[np.uint8]:

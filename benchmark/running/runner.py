@@ -17,7 +17,8 @@ from ..results.files import (
     SetResult,
     result_folder,
 )
-from .embedding_cache import EmbeddingCache, default_folder, identify
+from .abilities import why_not
+from .embedding_cache import default_folder
 from .judging import demonstrate
 from .planning import PlannedSet, choose_datasets, plan_set
 from .processes import default_device, join_processes
@@ -108,7 +109,7 @@ def run(
             folder=None
             if results is None
             else result_folder(Path(results), loaded.name, loaded.weights_hash()),
-            cache=_open_cache(cache, loaded),
+            cache=_cache_folder(cache),
             workers=_default_workers() if workers is None else workers,
             batch_size=batch_size,
             max_lost=max_lost,
@@ -172,27 +173,25 @@ def _plan(
 
 
 def _answerable(plans: Sequence[PlannedSet], model: PerceptualModel, is_named: bool) -> list[PlannedSet]:
-    """Leave out what a model that does not embed cannot answer.
+    """Leave out what a model cannot answer.
 
     Raises:
         ValueError: If such a set was asked for by name, or nothing is left.
     """
-    if model.embeds:
-        return list(plans)
-    left = [planned for planned in plans if planned.retrieval is None]
-    searched = [planned.dataset.id for planned in plans if planned.retrieval is not None]
-    reason = f"{model.name!r} compares and does not embed, so that it cannot search a gallery"
-    if searched and (is_named or not left):
-        raise ValueError(f"Argument `datasets` must not name {searched} for this model: {reason}.")
-    if searched:
-        warnings.warn(f"Left out: {', '.join(searched)}. {reason}.", UserWarning, stacklevel=3)
+    reasons = {planned.dataset.id: why_not(model, planned.dataset.task) for planned in plans}
+    left = [planned for planned in plans if reasons[planned.dataset.id] is None]
+    for reason in dict.fromkeys(filter(None, reasons.values())):
+        names = [name for name, why in reasons.items() if why == reason]
+        if is_named or not left:
+            raise ValueError(f"Argument `datasets` must not name {names} for this model: {reason}.")
+        warnings.warn(f"Left out: {', '.join(names)}. {reason}.", UserWarning, stacklevel=3)
     return left
 
 
-def _open_cache(cache: bool | str | os.PathLike[str], model: PerceptualModel) -> EmbeddingCache | None:
-    if cache is False or not model.embeds:
+def _cache_folder(cache: bool | str | os.PathLike[str]) -> Path | None:
+    if cache is False:
         return None
-    return EmbeddingCache(default_folder() if cache is True else Path(cache), identify(model))
+    return default_folder() if cache is True else Path(cache)
 
 
 def _default_workers() -> int:

@@ -35,14 +35,15 @@ from ..results.files import (
 from ..results.records import write_record
 from ..statistics.bootstrap import estimate
 from ..tasks import task_of
-from .asking import Answered, Asker, EncoderAsker, GenerativeAsker
+from .abilities import unanswered, view_of_sets, way_of
+from .asking import Answered, Askers, ComparingAsker, EncoderAsker
+from .embedding_cache import EmbeddingCache, identify
 from .encoding import Encoder
 
 if TYPE_CHECKING:
     from unisim_metrics.models import PerceptualModel
     from unisim_metrics.tasks import Method, Task
 
-    from .embedding_cache import EmbeddingCache
     from .planning import PlannedSet
     from .processes import Processes
 
@@ -61,7 +62,7 @@ class SetRunner:
         model: The model.
         processes: Who shares the work.
         folder: Where the model's result files are; None for nowhere.
-        cache: Where its embeddings are; None for nowhere.
+        cache: The folder where embeddings are; None for nowhere.
         workers: Threads that read images ahead.
         batch_size: Items that pass through the model at a time; chosen by the device if None.
         max_lost: The share of a set's samples that may have no choice.
@@ -73,7 +74,7 @@ class SetRunner:
     model: PerceptualModel
     processes: Processes
     folder: Path | None
-    cache: EmbeddingCache | None
+    cache: Path | None
     workers: int
     batch_size: int | None
     max_lost: float
@@ -110,7 +111,7 @@ class SetRunner:
             elif self.overwrite != "read-only":
                 left.append(planned)
         if left:
-            asker = self._asker()
+            asker = self._askers(left)
             is_hidden = (None if progress is None else not progress) if self.processes.is_leader else True
             with tqdm(total=asker.count(left), unit="item", disable=is_hidden) as bar:
                 for planned in left:
@@ -123,7 +124,7 @@ class SetRunner:
             planned.dataset.id: found[planned.dataset.id] for planned in plans if planned.dataset.id in found
         }
 
-    def _run_set(self, planned: PlannedSet, asker: Asker, advance: Callable[[int], object]) -> SetResult:
+    def _run_set(self, planned: PlannedSet, asker: Askers, advance: Callable[[int], object]) -> SetResult:
         start = time.perf_counter()
         judge = asker.ask(planned, advance)
 
@@ -136,12 +137,21 @@ class SetRunner:
 
         return self.processes.lead(finish)
 
-    def _asker(self) -> Asker:
-        if not self.model.embeds:
-            size = self.batch_size or _QUESTIONS_AT_ONCE
-            return GenerativeAsker(self.asked, self.processes, size, self.workers)
+    def _askers(self, plans: Sequence[PlannedSet]) -> Askers:
+        kinds = [planned.dataset.task for planned in plans]
+        embedded = [kind for kind in kinds if way_of(self.model, kind) == "embeddings"]
+        views = dict.fromkeys(view_of_sets(self.model, kind) for kind in embedded)
+        size = self.batch_size or _QUESTIONS_AT_ONCE
+        return Askers(
+            self.model,
+            {view: EncoderAsker(self._encoder(view)) for view in views},
+            ComparingAsker(self.asked, self.processes, size, self.workers),
+        )
+
+    def _encoder(self, view: str) -> Encoder:
+        cache = None if self.cache is None else EmbeddingCache(self.cache, identify(self.model, view))
         size = self.batch_size or default_batch_size(self.model)
-        return EncoderAsker(Encoder(self.model, self.cache, self.processes, self.workers, size))
+        return Encoder(self.model, cache, self.processes, self.workers, size, view)
 
     def _kept(self, planned: PlannedSet) -> SetResult | None:
         """Return the result that is there already and stays."""
@@ -191,7 +201,8 @@ class SetRunner:
         )
 
     def _methods(self, planned: PlannedSet) -> tuple[Method | None, ...]:
-        return task_of(planned.dataset.task).methods if self.model.embeds else (None,)
+        kind = planned.dataset.task
+        return task_of(kind).methods if way_of(self.model, kind) == "embeddings" else (None,)
 
     def _signature(self, planned: PlannedSet, method: Method | None) -> str:
         made_by = signature(
@@ -294,5 +305,6 @@ def _describe(model: PerceptualModel) -> ModelMeta:
         weights_hash=model.weights_hash(),
         input_tag=model.input_tag,
         parameters=count_parameters(model),
+        unanswered=unanswered(model),
         library_version=__version__,
     )

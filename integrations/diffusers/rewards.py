@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.images import Images
-from unisim_metrics.models.kept import ModelLike
+from unisim_metrics.metrics.wrappers import EmbedOnce
+from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method
 
-from .targets import Target, embed_pictures, load_encoder
+from .targets import Target, visible
 
 
 class UniSimReward:
@@ -32,7 +33,7 @@ class UniSimReward:
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Raises:
-        ValueError: If no term is left, or gradients do not reach the pixels through the model.
+        ValueError: If no term is left, the model does not score one, or gradients do not reach the pixels through it.
 
     Examples:
         >>> import torch
@@ -54,7 +55,7 @@ class UniSimReward:
         method: Method = "naive",
         prompts: PromptsLike = None,
     ) -> None:
-        self.model = load_encoder(model_name_or_path, differentiable=True)
+        self.model = as_model(model_name_or_path)
         self.weights: dict[str, float] = {}
         self._targets: dict[str, Target] = {}
         if prompt is not None and alignment:
@@ -89,8 +90,9 @@ class UniSimReward:
             pictures: `[B, 3, H, W]`, black at 0 and white at 1. Values beyond count as black or white, with the
                 gradient that they would have without the clip.
         """
-        embeddings = embed_pictures(self.model, pictures)
-        return {name: target.scores(embeddings) for name, target in self._targets.items()}
+        pictures = visible(self.model, pictures)
+        embedder = EmbedOnce(self.model)
+        return {name: target.scores(pictures, embedder) for name, target in self._targets.items()}
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """The reward `[B]` of pictures; see `terms`."""
@@ -98,5 +100,11 @@ class UniSimReward:
         return torch.stack([weight * scores[name] for name, weight in self.weights.items()]).sum(0)
 
     def _add(self, name: str, weight: float, target: Target) -> None:
+        if not target.has_gradient():
+            raise ValueError(
+                "Argument `model_name_or_path` must be a differentiable model such as 'unisim-mini', but"
+                f" {self.model.name!r} has no gradient to the pixels: rank the finished images with"
+                " `unisim_metrics.functional.unisim_rank` instead."
+            )
         self.weights[name] = weight
         self._targets[name] = target

@@ -13,13 +13,13 @@ from torch import Tensor
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 from torchvision.transforms.functional import to_pil_image
 
-from unisim_metrics.models.kept import ModelLike
+from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
 from .callback import UniSimCallback, pastes_back
 from .previews import Step
-from .targets import Target, embed_pictures, load_encoder
+from .targets import Target, visible
 
 Verdict = Literal["settled", "hopeless"]
 
@@ -86,7 +86,7 @@ class UniSimScoreCallback(UniSimCallback):
         pipe: The pipeline that will be called.
         target: Texts or images, one for all images of the batch or one for each prompt; None for quality and
             attributes.
-        model_name_or_path: What `load_model` takes: an encoder.
+        model_name_or_path: What `load_model` takes: a model that scores single pictures, such as an encoder.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
@@ -136,7 +136,7 @@ class UniSimScoreCallback(UniSimCallback):
         super().__init__(pipe, vae)
         if early_exit is not None:
             _check_exit(pipe)
-        self.model = load_encoder(model_name_or_path)
+        self.model = as_model(model_name_or_path)
         self.target = Target(self.model, target, task, method, prompts)
         self.early_exit = early_exit
         self.keep_previews = keep_previews
@@ -179,7 +179,7 @@ class UniSimScoreCallback(UniSimCallback):
             return None
         x0 = step.x0()
         pictures = self.decoder.preview(step, x0)
-        self._scores.append(self.target.scores(embed_pictures(self.model, pictures)).cpu())
+        self._scores.append(self.target.scores(visible(self.model, pictures)).cpu())
         self.steps.append(index)
         self.timesteps.append(float(step.timestep))
         if self.keep_previews:

@@ -9,25 +9,28 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.functional import cosine_similarity, score_pairs
+from unisim_metrics.images import list_images
 from unisim_metrics.models import PerceptualModel
-from unisim_metrics.models.kept import ModelLike, as_model
+from unisim_metrics.models.answering import SCORED_ALONE, Scorer, check_answers, view_of
+from unisim_metrics.models.comparing import Embedder, embed
 from unisim_metrics.prompts import PromptsLike, check_prompts, resolve_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities, resolve_task
 
 
 class Target:
-    """A fixed target, for pictures that are embedded by the caller.
+    """A fixed target, for pictures that are still to come.
 
     Args:
-        model: An encoder.
+        model: A model that scores single pictures.
         target: M texts or images, or None for quality and attributes.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Raises:
-        ValueError: If the target does not fit the task, or pictures are not what the task scores.
+        ValueError: If the target does not fit the task, pictures are not what the task scores, or the model does not
+            score the task.
         TypeError: If the target is neither image nor text.
     """
 
@@ -46,16 +49,26 @@ class Target:
         self.method = check_method(method)
         self.prompts = check_prompts(prompts)
         self.signature = signature(model, self.task, self.method, self.prompts)
+        self._model = model
+        self._way = check_answers(model, self.task, SCORED_ALONE)
+        self._view = view_of(model, self.task)
         attribute = resolve_prompts(self.task, self.prompts)
+        self._is_attribute = attribute is not None
+        self._entries: list[Any] = []
+        second = modalities(self.task)[1]
+        if self._way == "scores":
+            # Kept as it is: such a model looks at picture and target together.
+            if second == "text":
+                self._entries = [target] if isinstance(target, str) else list(target)
+            elif second == "image":
+                self._entries = list(list_images(target, "target"))
+            return
         with torch.inference_mode(False), torch.no_grad():
             if attribute is not None:
                 texts = attribute.texts(self.method)
                 self._texts = dict(zip(texts, model.embed_texts(texts), strict=True))
-            elif modalities(self.task)[1] == "text":
-                self._embeddings = model.embed_texts(target)
-            else:
-                self._embeddings = model.embed_images(target)
-        self._is_attribute = attribute is not None
+            elif second is not None:
+                self._embeddings = embed(model, target, second, self._view)
 
     def check(self, batch: int) -> None:
         """Check that a batch can be scored: one entry of the target for all, for each, or for each group.
@@ -63,26 +76,49 @@ class Target:
         Raises:
             ValueError: If the batch is no multiple of the target.
         """
-        if not self._is_attribute and batch % len(self._embeddings):
+        entries = self._count()
+        if entries and batch % entries:
             raise ValueError(
                 f"The target must have one entry for each prompt of the pipeline, or one for all, but has"
-                f" {len(self._embeddings)} for a batch of {batch} images."
+                f" {entries} for a batch of {batch} images."
             )
 
-    def scores(self, embeddings: Tensor) -> Tensor:
-        """Scores `[B]` of embedded pictures `[B, D]`.
+    def scores(self, pictures: Tensor, embedder: Embedder | None = None) -> Tensor:
+        """Scores `[B]` of pictures `[B, 3, H, W]`, as `visible` gives them, with gradients.
 
         If the target has M < B entries, the first B / M pictures belong to the first of them, and so on: the
         order of a pipeline that makes several images a prompt.
+
+        Args:
+            pictures: The pictures.
+            embedder: What embeds them in the model's place.
         """
-        self.check(len(embeddings))
+        self.check(len(pictures))
+        if self._way == "scores":
+            each = len(pictures) // max(1, len(self._entries))
+            target = [entry for entry in self._entries for _ in range(each)] or None
+            return cast(Scorer, self._model).score(pictures, target, self.task, self.method, self.prompts)
+        embeddings = embed(self._model if embedder is None else embedder, pictures, "image", self._view)
         if self._is_attribute:
-            embedder = _Embedded({text: row.to(embeddings.device) for text, row in self._texts.items()})
-            return score_pairs(embedder, embeddings, None, self.task, self.method, self.prompts)
+            known = _Embedded({text: row.to(embeddings.device) for text, row in self._texts.items()})
+            return score_pairs(known, embeddings, None, self.task, self.method, self.prompts)
         targets = self._embeddings.to(embeddings.device)
         return cosine_similarity(
             embeddings, targets.repeat_interleave(len(embeddings) // len(targets), dim=0)
         )
+
+    def has_gradient(self) -> bool:
+        """Whether gradients reach the pictures."""
+        with torch.inference_mode(False), torch.enable_grad():
+            size = (max(1, self._count()), 3, 32, 32)
+            pictures = torch.full(size, 0.5, device=self._model.device, requires_grad=True)
+            return self.scores(pictures).requires_grad
+
+    def _count(self) -> int:
+        """How many entries the target has; 0 for an attribute."""
+        if self._is_attribute:
+            return 0
+        return len(self._entries if self._way == "scores" else self._embeddings)
 
 
 class _Embedded:
@@ -98,41 +134,12 @@ class _Embedded:
         return torch.stack([self._texts[text] for text in texts])
 
 
-def load_encoder(model_name_or_path: ModelLike, differentiable: bool = False) -> PerceptualModel:
-    """Load a model that scores by embeddings.
+def visible(model: PerceptualModel, pictures: Tensor) -> Tensor:
+    """Pictures `[B, 3, H, W]` that may leave [0, 1], as they look: clipped, with the gradient of unclipped ones.
 
-    Args:
-        model_name_or_path: What `load_model` takes; a model loaded by name is kept for the next call.
-        differentiable: Whether gradients have to reach the pixels.
-
-    Raises:
-        ValueError: If the model embeds no pictures, or gradients do not reach the pixels.
-    """
-    model = as_model(model_name_or_path)
-    with torch.inference_mode(False), torch.enable_grad():
-        pixels = torch.full((1, 3, 32, 32), 0.5, device=model.device, requires_grad=differentiable)
-        try:
-            embedding = model.embed_images(pixels)
-            reached = embedding.requires_grad or not differentiable
-        except Exception as error:
-            raise ValueError(_not_an_encoder(model, "embeds no pictures")) from error
-    if not reached:
-        raise ValueError(_not_an_encoder(model, "has no gradient to the pixels"))
-    return model
-
-
-def embed_pictures(model: PerceptualModel, pictures: Tensor) -> Tensor:
-    """Embed pictures `[B, 3, H, W]` that may leave [0, 1], as they look: clipped, with the gradient of unclipped ones.
-
-    A clip would cut the gradient of every pixel at black or white, which are many in a decoded preview.
+    A clip would cut the gradient of every pixel at black or white, which are many in a decoded preview. The model
+    follows them to their device.
     """
     if model.device != pictures.device:
         model.to(pictures.device)
-    return model.embed_images(pictures + (pictures.clamp(0, 1) - pictures).detach())
-
-
-def _not_an_encoder(model: PerceptualModel, why: str) -> str:
-    return (
-        f"Argument `model_name_or_path` must be an encoder such as 'unisim-mini' or a CLIP model, but {model.name!r}"
-        f" {why}: rank the finished images with `unisim_metrics.functional.unisim_rank` instead."
-    )
+    return pictures + (pictures.clamp(0, 1) - pictures).detach()

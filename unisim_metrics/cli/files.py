@@ -14,30 +14,43 @@ from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import load_image
 from unisim_metrics.images.threads import ahead
 from unisim_metrics.models import EncoderModel, PerceptualModel
+from unisim_metrics.models.answering import MAIN_VIEW, StandIn, check_answers, view_of
+from unisim_metrics.models.comparing import embed
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
 _READERS = 2
 
 
-class FileModel:
+class FileModel(StandIn):
     """A model over the embeddings of files, which `encode` makes; a `PerceptualModel` itself.
 
-    A generative model, which has no embeddings, is given the files that `encode` found readable.
+    A model that answers the task in another way is given the files that `encode` found readable.
+
+    Args:
+        model: The model that encodes.
+        batch_size: How many items it encodes at a time.
+        task: What will be asked.
+
+    Raises:
+        ValueError: If the model does not answer the task.
 
     Attributes:
         model: The model that encodes.
         unreadable: Why files could not be read, by file.
     """
 
-    def __init__(self, model: PerceptualModel, batch_size: int) -> None:
-        self.model = model
+    model: PerceptualModel
+
+    def __init__(self, model: PerceptualModel, batch_size: int, task: Task = "image-text") -> None:
+        super().__init__(model)
         self.batch_size = batch_size
-        self.name = model.name
-        self.embeds = model.embeds
+        self.embeds = check_answers(model, task) == "embeddings"
+        self.view = view_of(model, task)
         self.unreadable: dict[Path, str] = {}
         self._images: dict[Path, Tensor] = {}
         self._texts: dict[str, Tensor] = {}
+        self._seen: dict[str, None] = {}
 
     @property
     def device(self) -> torch.device:
@@ -69,16 +82,16 @@ class FileModel:
             advance: Is called with the number of files done, batch by batch.
         """
         new = [item for item in dict.fromkeys(items) if item not in self._images and item not in self._texts]
-        texts = [item for item in new if isinstance(item, str) and self.embeds]
-        for start in range(0, len(texts), self.batch_size):
+        texts = [item for item in new if isinstance(item, str)]
+        self._seen.update(dict.fromkeys(texts))
+        for start in range(0, len(texts) if self.embeds else 0, self.batch_size):
             part = texts[start : start + self.batch_size]
             self._texts.update(zip(part, self.model.embed_texts(part).cpu(), strict=True))
         for batch in self._read([item for item in new if isinstance(item, Path)]):
             images = {path: image for path, image in batch.items() if image is not None}
             if images and self.embeds:
-                self._images.update(
-                    zip(images, self.model.embed_images(list(images.values())).cpu(), strict=True)
-                )
+                rows = embed(self.model, list(images.values()), "image", self.view).cpu()
+                self._images.update(zip(images, rows, strict=True))
             advance(len(batch))
 
     def is_readable(self, *items: Path | str | None) -> bool:
@@ -92,18 +105,14 @@ class FileModel:
         """
         if not isinstance(self.model, EncoderModel):
             return None
-        return self.model.count_truncated(list(self._texts)) if self._texts else 0
+        return self.model.count_truncated(list(self._seen))
 
-    def embed_images(self, images: Any) -> Tensor:
-        """Look up the embeddings `[N, D]` of readable files that `encode` has seen."""
-        if not self.embeds:
-            return self.model.embed_images(images)
+    def embed_images(self, images: Any, view: str = MAIN_VIEW) -> Tensor:
+        """Look up the embeddings `[N, D]` of readable files that `encode` has seen, in the view of the task."""
         return torch.stack([self._images[path] for path in images])
 
     def embed_texts(self, texts: str | Sequence[str]) -> Tensor:
         """Embed texts `[N, D]`, those that `encode` has not seen as well."""
-        if not self.embeds:
-            return self.model.embed_texts(texts)
         texts = [texts] if isinstance(texts, str) else texts
         self.encode(texts)
         return torch.stack([self._texts[text] for text in texts])
@@ -118,7 +127,7 @@ class FileModel:
     ) -> Tensor:
         """Score `N` alternatives against each of `B` references, `[B, N]`."""
         if not self.embeds:
-            return self.model.compare(references, alternatives, task, method, prompts)
+            return super().compare(references, alternatives, task, method, prompts)
         return functional.compare(self, references, alternatives, task, method, prompts)
 
     def _read(self, paths: Sequence[Path]) -> Iterator[dict[Path, Tensor | None]]:

@@ -7,12 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from unisim_metrics.cli import completion
 from unisim_metrics.cli import options as opt
 from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.terminal import print_note
 
 
 def models(
+    task: Annotated[
+        str | None,
+        typer.Option(help="Only models that answer this task.", autocompletion=completion.tasks),
+    ] = None,
     form: opt.FormatOption = None,
     as_json: opt.JsonOption = False,
     as_csv: opt.CsvOption = False,
@@ -23,20 +28,22 @@ def models(
 
     It also takes a local directory, a Hub id, an authors' .pt file, and [bold]open_clip:ARCHITECTURE/PRETRAINED[/].
     """
-    from unisim_metrics.models.registry import REGISTRY
+    from unisim_metrics.models.registry import REGISTRY, list_models
+    from unisim_metrics.tasks import check_task
 
     destination = Output(form, as_json, as_csv, output, guard_formulas)
     destination.check()
+    checked = check_task(task)
     rows: list[dict[str, Any]] = [
         {
             "name": entry.name,
             "kind": entry.kind,
-            "source": entry.source or entry.base or "",
-            "description": entry.description,
+            "source": entry.source or entry.base or entry.link,
+            "description": f"{entry.description}; {entry.terms}" if entry.terms else entry.description,
         }
-        for entry in REGISTRY.values()
+        for entry in map(REGISTRY.__getitem__, list_models(checked))
     ]
-    destination.write(Result(rows, title="Models"))
+    destination.write(Result(rows, title="Models" if checked is None else f"Models for {checked}"))
 
 
 def convert(

@@ -6,10 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unisim_metrics.cli.image_files import folder_images, is_image_name
 from unisim_metrics.cli.tables import Row, is_table, read_rows
 from unisim_metrics.text_files import read_text, split_lines
+
+if TYPE_CHECKING:
+    from unisim_metrics.tasks import Task
+
+if TYPE_CHECKING:
+    from unisim_metrics.tasks import Task
 
 _TEXT_COLUMNS = ("text", "prompt")
 _NAME_COLUMNS = ("image", "name", "id")
@@ -21,6 +28,16 @@ class Pair:
 
     candidate: Path | str
     reference: Path | str | None = None
+
+    def task(self, task: Task | None) -> Task:
+        """Return what is asked of the pair: the task, or what the metrics infer if it is None.
+
+        Raises:
+            ValueError: If the pair does not fit the task, or fits none.
+        """
+        from unisim_metrics.tasks import resolve_task
+
+        return resolve_task(task, self.candidate, self.reference, names=("candidates", "references"))
 
     def columns(self) -> dict[str, str]:
         """Return the pair as named columns, as a table of pairs would hold it."""

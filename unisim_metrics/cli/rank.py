@@ -13,7 +13,7 @@ from unisim_metrics.cli import options as opt
 from unisim_metrics.cli.image_files import find_images
 from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.pairs import Pair, match_generators, read_prompts
-from unisim_metrics.cli.score import describe, score_pairs
+from unisim_metrics.cli.score import describe
 from unisim_metrics.cli.scoring import Scoring, check_text
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def rank(
         return
     pairs = _candidates(inputs, text, reference, captions)
     file_model = scoring.encode(
-        item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None
+        (item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None),
+        pairs[0].task(checked),
     )
     kept = [pair for pair in pairs if file_model.is_readable(pair.candidate, pair.reference)]
     if not kept:
@@ -128,12 +129,14 @@ def rank_candidates(
     """Return scores, ranks (1 is best, ties share their mean) and signature of candidates for one reference."""
     from unisim_metrics.functional import rank as rank_scores
     from unisim_metrics.functional import unisim_rank
+    from unisim_metrics.models.answering import SCORED_ALONE, check_answers
     from unisim_metrics.signature import signature
     from unisim_metrics.tasks import resolve_task
 
     if len(pairs) == 1 and task != "odd-one-out":
-        scores_of_one, tag = score_pairs(model, pairs, task, method)
-        return scores_of_one, [1], tag
+        check_answers(model, pairs[0].task(task), SCORED_ALONE)
+        twice, _, tag = rank_candidates(model, [*pairs, *pairs], task, method, prompts)
+        return twice[:1], [1], tag
     candidates = [[pair.candidate for pair in pairs]]
     references = None if pairs[0].reference is None else [pairs[0].reference]
     resolved = resolve_task(task, candidates, references, names=("candidates", "references"))
@@ -174,7 +177,8 @@ def rank_generators(
     prompts = read_prompts(prompts_file)
     groups = match_generators(folders, prompts)
     model = scoring.encode(
-        [*(prompt.text for prompt in prompts), *(path for group in groups for path in group)]
+        [*(prompt.text for prompt in prompts), *(path for group in groups for path in group)],
+        task or "image-text",
     )
     kept = [
         (group, prompt.text)

@@ -60,7 +60,8 @@ def score(
     checked, checked_method = scoring.check()
     pairs = find_pairs(inputs, text, reference, checked)
     file_model = scoring.encode(
-        item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None
+        (item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None),
+        pairs[0].task(checked),
     )
     readable = [pair for pair in pairs if file_model.is_readable(pair.candidate, pair.reference)]
     if not readable:

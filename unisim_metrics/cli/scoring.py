@@ -51,11 +51,11 @@ class Scoring:
             raise ValueError(f"Option --wording must be one of {tuple(WORDINGS)}, but got {self.wording!r}.")
         return check_task(self.task), check_method(self.method)
 
-    def encode(self, items: Iterable[Path | str]) -> FileModel:
-        """Load the model and encode files and texts with it.
+    def encode(self, items: Iterable[Path | str], task: Task) -> FileModel:
+        """Load the model and encode files and texts with it, as the task wants them.
 
         Raises:
-            ValueError: If there is no such model, device or resampling.
+            ValueError: If there is no such model, device or resampling, or the model does not answer the task.
             OSError: If its weights cannot be reached.
         """
         from unisim_metrics.cli.files import FileModel
@@ -70,6 +70,7 @@ class Scoring:
         model = FileModel(
             load_model(self.model, device=pick_device(self.device), resample=cast(Resample, self.resample)),
             self.batch_size,
+            task,
         )
         items = list(items)
         files = len({item for item in items if isinstance(item, Path)})

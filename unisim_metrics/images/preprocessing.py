@@ -14,7 +14,7 @@ _HALF = (0.5, 0.5, 0.5)
 _OTHER_RESIZES = ("convnext", "levit", "poolformer")
 
 Resample = Literal["bicubic", "pil"]
-Resize = Literal["shortest", "squash"]
+Resize = Literal["shortest", "squash", "pad"]
 Crop = Literal["floor", "round"]
 Triple = tuple[float, float, float]
 
@@ -28,7 +28,8 @@ class Preprocessing:
         mean: Mean of each channel, for pixels in [0, 1].
         std: Standard deviation of each channel, for pixels in [0, 1].
         resize: ``"shortest"`` brings the short side to ``size`` and crops the centre (CLIP); ``"squash"``
-            resizes straight to ``size`` × ``size`` (SigLIP).
+            resizes straight to ``size`` × ``size`` (SigLIP); ``"pad"`` brings the long side to ``size`` and puts
+            black around (HPSv2).
         crop: How half a pixel of the centre crop is rounded: ``"floor"`` as transformers does, ``"round"``
             (half to even) as torchvision and open_clip do. One pixel of shift is visible in an embedding.
         resample: ``"bicubic"`` resizes tensors and files with torch's antialiased bicubic kernels, within one
@@ -64,8 +65,8 @@ class Preprocessing:
     def __str__(self) -> str:
         """The tag of a signature: ``224-bicubic``, then whatever differs from CLIP's own preprocessing."""
         parts = [f"{self.size}-{self.resample}"]
-        if self.resize == "squash":
-            parts.append("squash")
+        if self.resize != "shortest":
+            parts.append(self.resize)
         elif self.crop == "round":
             parts.append("round")
         if self.mean != OPENAI_CLIP_MEAN:
@@ -77,17 +78,22 @@ class Preprocessing:
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """The height and width that an image has after the resize and before the crop.
 
-        The long side is cut down to an integer, as transformers and torchvision both do.
+        The long side is cut down to an integer, as transformers and torchvision both do; a short side is rounded.
         """
         if self.resize == "squash":
             return self.size, self.size
+        if self.resize == "pad":
+            scale = self.size / max(height, width)
+            return max(1, round(height * scale)), max(1, round(width * scale))
         if width <= height:
             return int(self.size * height / width), self.size
         return self.size, int(self.size * width / height)
 
     def offset(self, length: int) -> int:
-        """Where the centre crop begins along a resized side of ``length`` pixels."""
+        """Where the centre crop begins along a resized side of ``length`` pixels; below 0 it is padded so far."""
         margin = length - self.size
+        if margin < 0:
+            return -(-margin // 2)
         return margin // 2 if self.crop == "floor" else round(margin / 2)
 
     @classmethod

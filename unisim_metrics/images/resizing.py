@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from unisim_metrics.images.decoding import pil_to_tensor
 from unisim_metrics.images.preprocessing import Preprocessing, Triple
@@ -55,14 +55,14 @@ def resize_bytes(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
         return torch.stack([resize_pil(strip, preprocessing) for strip in strips])
     height, width = preprocessing.resized(*pixels.shape[-2:])
     top, left, side = preprocessing.offset(height), preprocessing.offset(width), preprocessing.size
-    rows, columns = slice(top, top + side), slice(left, left + side)
+    rows, columns = _kept(top, height, side), _kept(left, width, side)
     if pixels.shape[-2:] == (height, width):
         crops = pixels[..., rows, columns]
     elif pixels.stride(1) != 1 and sys.byteorder == "little":
         crops = _resize_planes(pixels, (height, width), rows, columns)
     else:
         crops = _resize_interleaved(pixels, (height, width), rows, columns)
-    return crops.expand(-1, 3, -1, -1)
+    return _framed(crops, preprocessing).expand(-1, 3, -1, -1)
 
 
 def resize_floats(pixels: Tensor, preprocessing: Preprocessing, dtype: torch.dtype) -> Tensor:
@@ -83,9 +83,9 @@ def resize_floats(pixels: Tensor, preprocessing: Preprocessing, dtype: torch.dty
     if is_strip(pixels.shape[-2], pixels.shape[-1], preprocessing):
         pixels = _resize_strip(pixels, preprocessing, clip)
         return pixels / 255 if is_bytes else pixels
-    columns = slice(left, left + side)
-    pixels = _resize_axis(pixels, (pixels.shape[-2], width), clip)[..., columns]
-    pixels = _resize_axis(pixels, (height, side), clip)[..., top : top + side, :]
+    pixels = _resize_axis(pixels, (pixels.shape[-2], width), clip)[..., _kept(left, width, side)]
+    pixels = _resize_axis(pixels, (height, pixels.shape[-1]), clip)[..., _kept(top, height, side), :]
+    pixels = _framed(pixels, preprocessing)
     return pixels / 255 if is_bytes else pixels
 
 
@@ -125,6 +125,20 @@ def normalise_bytes(crops: Tensor, preprocessing: Preprocessing, out: Tensor) ->
     np.divide(pixels, pixels.dtype.type(255), out=pixels)
     np.subtract(pixels, mean, out=pixels)
     np.divide(pixels, std, out=pixels)
+
+
+def _kept(offset: int, length: int, side: int) -> slice:
+    """What the crop keeps of a resized side of ``length`` pixels: all of one that is shorter than the crop."""
+    return slice(max(offset, 0), min(offset + side, length))
+
+
+def _framed(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Black around pixels that are fewer than the input's; others as they are."""
+    (height, width), side = pixels.shape[-2:], preprocessing.size
+    if height == width == side:
+        return pixels
+    top, left = -preprocessing.offset(height), -preprocessing.offset(width)
+    return pad(pixels, (left, side - width - left, top, side - height - top))
 
 
 def _resize_interleaved(pixels: Tensor, size: tuple[int, int], rows: slice, columns: slice) -> Tensor:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 import torch
 from lightning_utilities import apply_to_collection
@@ -19,6 +19,7 @@ from unisim_metrics.metrics.backbone import Backbone
 from unisim_metrics.metrics.states import NOTHING_SCORED, one_fingerprint, one_task
 from unisim_metrics.metrics.wrappers import FeatureNetwork, Hidden, SharedEmbedder, check_resampled
 from unisim_metrics.models import PerceptualModel
+from unisim_metrics.models.answering import Way, check_answers
 from unisim_metrics.models.comparing import Embedder
 from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike, check_prompts
@@ -49,6 +50,8 @@ class UniSimMetric(Metric):
     feature_network: ClassVar[str] = "network"
     # How `update` names its inputs, for error texts.
     argument_names: ClassVar[tuple[str, str]] = ("preds", "target")
+    # How its model may answer.
+    ways: ClassVar[tuple[Way, ...]] = get_args(Way)
 
     task_index: Tensor
     fingerprint: Tensor
@@ -67,6 +70,8 @@ class UniSimMetric(Metric):
         self.prompts = check_prompts(prompts)
         self._shared_network = Hidden()
         self._backbone = Backbone(model_name_or_path)
+        if self.task is not None:
+            check_answers(self.model, self.task, self.ways)
         if model_name_or_path == BUNDLED:
             _warn_bundled()
         # Which task was scored, and by which model: states, so that they reach every process and every
@@ -249,6 +254,7 @@ class UniSimMetric(Metric):
                 f"Argument `task` was inferred as {TASKS[index]!r} from earlier batches, but this batch is {task!r}."
                 f" Use one metric a task, or `reset()`."
             )
+        check_answers(self.model, task, self.ways)
         return task
 
     def _prepare(self, scores: Tensor, count: int) -> Tensor:

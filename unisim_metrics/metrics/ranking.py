@@ -12,6 +12,7 @@ from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 from unisim_metrics.columns import one_for_each
 from unisim_metrics.maths.ranking import check_choices, choose, meetings, rank, wins
 from unisim_metrics.metrics.base import BUNDLED, FIXED_POINT, UniSimMetric
+from unisim_metrics.models.answering import check_answers
 from unisim_metrics.models.comparing import Embedder, check_groups, compare
 from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
@@ -46,14 +47,15 @@ class UniSimRanking(UniSimMetric):
     Args:
         model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
         task: The task; inferred if None. Attributes and `odd-one-out` have to be named.
-        method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`.
+        method: How quality and attributes are scored, `"naive"` or `"clip-iqa"`. The latter ranks by the difference of
+            the two similarities: its probabilities are in the same order, but many are 1.
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         max_alternatives: The largest group that can be ranked; states have this size from the start, so that
             they never grow and synchronise exactly.
         kwargs: What every torchmetrics `Metric` takes.
 
     Raises:
-        ValueError: If an argument is out of its range, or a model cannot be found.
+        ValueError: If an argument is out of its range, a model cannot be found, or it does not answer the task.
 
     Examples:
         >>> import torch
@@ -130,7 +132,7 @@ class UniSimRanking(UniSimMetric):
         human = None if choices is None else check_choices(choices, sizes)
         references = one_for_each(references, len(sizes)) if task == "image-text" else references
         scores = self._compare(candidates, references, task).to(self.device)
-        answered = self._answered(scores)
+        answered = self._answered(scores, task)
         scores = self._prepare(scores[answered], int(sizes[answered].sum()))
         present = ~scores.isnan()
         ranks = rank(scores)
@@ -180,9 +182,9 @@ class UniSimRanking(UniSimMetric):
             values["win_rate"] if isinstance(values, dict) else [value["win_rate"] for value in values], ax
         )
 
-    def _answered(self, scores: Tensor) -> Tensor:
-        """Which groups have an answer, bool `[B]`; an encoder's scores always are one, or an error."""
-        if self.model.embeds:
+    def _answered(self, scores: Tensor, task: Task) -> Tensor:
+        """Which groups have an answer, bool `[B]`; scores that need no choice always are one, or an error."""
+        if check_answers(self.model, task) != "choices":
             return torch.ones(len(scores), dtype=torch.bool, device=scores.device)
         return ~scores.isnan().all(dim=-1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
 from unisim_metrics.metrics.base import BUNDLED, FIXED_POINT, UniSimMetric
+from unisim_metrics.models.answering import SCORED_ALONE, Way
 from unisim_metrics.models.comparing import Embedder, score_pairs
 from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
@@ -49,7 +50,7 @@ class UniSimScore(UniSimMetric):
         kwargs: What every torchmetrics `Metric` takes.
 
     Raises:
-        ValueError: If an argument is out of its range, or a model cannot be found.
+        ValueError: If an argument is out of its range, a model cannot be found, or it does not score the task.
 
     Examples:
         >>> import torch
@@ -63,6 +64,7 @@ class UniSimScore(UniSimMetric):
 
     plot_lower_bound: float = -1.0
     plot_upper_bound: float = 1.0
+    ways: ClassVar[tuple[Way, ...]] = SCORED_ALONE
 
     total: Tensor
     count: Tensor

@@ -21,7 +21,8 @@ from torchmetrics.wrappers import BootStrapper
 
 from unisim_metrics.images.decoding import pil_to_rgb, unreadable
 from unisim_metrics.models import PerceptualModel
-from unisim_metrics.models.comparing import Embedder
+from unisim_metrics.models.answering import MAIN_VIEW, StandIn
+from unisim_metrics.models.comparing import embed
 from unisim_metrics.tasks import Modality
 
 
@@ -42,11 +43,12 @@ class FeatureKey:
     anew), and often without a trace; so the key is made of the bytes themselves, anew at every use.
     """
 
-    def __init__(self, items: Any, modality: Modality, model: PerceptualModel) -> None:
+    def __init__(self, items: Any, modality: Modality, model: PerceptualModel, view: str = MAIN_VIEW) -> None:
         self.modality = modality
+        self.view = view
         self._items = items
         # The model's weights may be trained between two updates, and it may move to another device.
-        state = (modality, model.weights_hash(), model.input_tag, str(model.device))
+        state = (modality, view, model.weights_hash(), model.input_tag, str(model.device))
         listed = items if isinstance(items, list | tuple) else (items,)
         self._mark: Hashable = (state, *(content_of(item, modality) for item in listed))
 
@@ -72,52 +74,51 @@ class FeatureNetwork(nn.Module):
 
     def forward(self, key: FeatureKey) -> Tensor:
         """Embed the items of `key`."""
-        model = cast(Embedder, self._model[0])
-        return model.embed_images(key.take()) if key.modality == "image" else model.embed_texts(key.take())
+        return embed(self._model[0], key.take(), key.modality, key.view)
 
     def extra_repr(self) -> str:
         """The model's name, weights and input: what `FeatureShare` compares."""
         return self.identity
 
 
-class EmbedOnce:
-    """Embeds every object once, for as long as nobody writes to it: within one call.
+class EmbedOnce(StandIn):
+    """Embeds every object once in each view, for as long as nobody writes to it: within one call.
 
     Args:
-        embedder: What embeds.
+        model: What embeds.
     """
 
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self._known: dict[tuple[Modality, tuple[int, ...]], tuple[Any, Tensor]] = {}
+    def __init__(self, model: PerceptualModel) -> None:
+        super().__init__(model)
+        self._known: dict[tuple[Modality, str, tuple[int, ...]], tuple[Any, Tensor]] = {}
 
-    def embed_images(self, images: Any) -> Tensor:
+    def embed_images(self, images: Any, view: str = MAIN_VIEW) -> Tensor:
         """Embed images, `[N, D]`."""
-        return self._embed(images, "image")
+        return self._embed(images, "image", view)
 
     def embed_texts(self, texts: Any) -> Tensor:
         """Embed texts, `[N, D]`."""
         return self._embed(texts, "text")
 
-    def _embed(self, items: Any, modality: Modality) -> Tensor:
+    def _embed(self, items: Any, modality: Modality, view: str = MAIN_VIEW) -> Tensor:
         listed = tuple(items) if isinstance(items, list | tuple) else (items,)
-        key = modality, tuple(id(item) for item in listed)
+        key = modality, view, tuple(id(item) for item in listed)
         if key not in self._known:
-            embed = self._embedder.embed_images if modality == "image" else self._embedder.embed_texts
-            self._known[key] = listed, embed(items)  # kept, so that no other object gets its id
+            # The items are kept, so that no other object gets the id of one.
+            self._known[key] = listed, embed(self.model, items, modality, view)
         return self._known[key][1]
 
 
-class SharedEmbedder:
+class SharedEmbedder(StandIn):
     """Embeds through the network that `FeatureShare` put in the model's place."""
 
     def __init__(self, network: nn.Module, model: PerceptualModel) -> None:
+        super().__init__(model)
         self.network = network
-        self.model = model
 
-    def embed_images(self, images: Any) -> Tensor:
+    def embed_images(self, images: Any, view: str = MAIN_VIEW) -> Tensor:
         """Embed images, `[N, D]`."""
-        return cast(Tensor, self.network(FeatureKey(images, "image", self.model)))
+        return cast(Tensor, self.network(FeatureKey(images, "image", self.model, view)))
 
     def embed_texts(self, texts: Any) -> Tensor:
         """Embed texts, `[N, D]`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -37,10 +38,11 @@ from unisim_metrics.models.encoders.custom import CustomEncoder
 from unisim_metrics.models.encoders.dual_encoder import DualEncoder
 from unisim_metrics.models.encoders.open_clip import is_open_clip
 from unisim_metrics.models.generative.model import GenerativeModel, Mode
+from unisim_metrics.models.judges.base import JudgeSource
 from unisim_metrics.models.loading_options import GENERATIVE_OPTIONS, Options, refuse
 from unisim_metrics.models.lora import is_peft_model, merge_lora
 from unisim_metrics.models.protocol import PerceptualModel
-from unisim_metrics.models.published import find_published
+from unisim_metrics.models.published import find_published, find_weights, tell_terms
 from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
 from unisim_metrics.models.sources.hub import fetch_snapshot, is_hub_id
 
@@ -70,8 +72,8 @@ def load_model(
     """Load a perceptual model.
 
     In order, the first argument is taken for: a perceptual model (given back), a module, the bundled model's
-    name, a name of the registry, a directory, an authors' ``.pt``, ``open_clip:...``, a Hub id. Only the
-    names and ids that need it are downloaded.
+    name, a name of the registry, a judge's name with a file of its weights (``hpsv2:HPS_v2_compressed.pt``), a
+    directory, an authors' ``.pt``, ``open_clip:...``, a Hub id. Only the names and ids that need it are downloaded.
 
     Args:
         name_or_path_or_module: A name of ``list_models()``; a directory with a ``CLIPModel``, a
@@ -166,6 +168,9 @@ def _from_name(target: str | PathLike[str], options: Options) -> EncoderModel | 
     if is_text and name.startswith(PREFIX):
         refuse(options, "a model of open_clip", "revision", "base", "token")
         return _from_open_clip(name.removeprefix(PREFIX), options)
+    judge, _, file = name.partition(":")
+    if is_text and file and judge in REGISTRY and REGISTRY[judge].kind == "judge":
+        return _from_judge(REGISTRY[judge], file, options)
     path = Path(target).expanduser()
     if not name:
         raise ValueError(_unknown(name))
@@ -187,6 +192,8 @@ def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | Genera
     if entry.kind == "open_clip":
         refuse(options, f"`{entry.name}`", "revision", "base", "token")
         return _from_open_clip(entry.source, options, entry.name)
+    if entry.kind == "judge":
+        return _from_judge(entry, "", options)
     if entry.kind == "published":
         refuse(options, f"`{entry.name}`", "revision", "base")
         directory = find_published(entry, options.cache_dir, options.token)
@@ -195,6 +202,26 @@ def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | Genera
     model = _from_directory(directory, entry.name, dataclasses.replace(options, revision=None))
     if entry.crop is not None and options.preprocessing is None and isinstance(model, EncoderModel):
         model.preprocessing = dataclasses.replace(model.preprocessing, crop=entry.crop)
+    return model
+
+
+def _from_judge(entry: ModelEntry, file: str, options: Options) -> EncoderModel:
+    """A judge from its file, which is fetched if none is named."""
+    refuse(options, f"`{entry.name}`", "base", "preprocessing", "tokenizer", *GENERATIVE_OPTIONS)
+    if file:
+        refuse(options, f"the file {file}", "revision", "token")
+        path = Path(file).expanduser()
+        if not path.exists():
+            raise ValueError(
+                f"Argument `name_or_path_or_module` must name a file behind `{entry.name}:`, but there is no {file!r}."
+            )
+    else:
+        path = find_weights(entry, options.revision, options.cache_dir, options.token)
+    tell_terms(entry)
+    reader = importlib.import_module(f"unisim_metrics.models.judges.{entry.reader}")
+    model: EncoderModel = reader.load(
+        JudgeSource(path, entry.name, options.truncate, options.cache_dir, options.token)
+    )
     return model
 
 

@@ -19,9 +19,19 @@ if TYPE_CHECKING:
 class PerceptualModel(Protocol):
     """A model that judges how close images and texts are.
 
+    These members every model has. One that answers some tasks only, or in other ways than by embeddings in one space,
+    says so by three more, which `unisim_metrics.models.answering` asks for:
+
+    - `tasks`, a mapping from each task that it answers to its way: `"embeddings"`, `"scores"` or `"choices"`;
+    - `view_of(task)`, the name of the space in which it embeds the images of a task, if it has several; by that name
+      `embed_images(images, view=...)` is then called;
+    - `score(preds, target, task, method, prompts)`, the scores `[N]` of tasks that it answers by scores.
+
+    A model without `tasks` answers all: by embeddings if it `embeds`, else by choices.
+
     Attributes:
         name: What the signature calls the model: a registry name, a Hub id, the name of a directory or class.
-        embeds: Whether it answers from embeddings, which can be kept; a generative model only compares.
+        embeds: Whether it embeds images and texts.
     """
 
     name: str

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.models.checkpoints.conversion import convert
 from unisim_metrics.models.registry import ModelEntry
-from unisim_metrics.models.sources.hub import cache_root, fetch_snapshot, is_offline
+from unisim_metrics.models.sources.hub import cache_root, fetch_file, fetch_snapshot, is_offline
 
 # The organisation on the Hub that hosts converted copies. There is none yet, and a name that nobody owns must
 # not be asked for: whoever claimed it could hand out other weights.
@@ -70,6 +72,52 @@ def find_published(
         checkpoint.unlink(missing_ok=True)
         return copy
     raise _unavailable(entry, copy, reasons) from cause
+
+
+def find_weights(
+    entry: ModelEntry,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """The file that holds a judge's weights: put in the cache by hand, or fetched from the Hub.
+
+    Args:
+        entry: The judge.
+        revision: A branch, tag or commit, if not the one of the registry.
+        cache_dir: Another place for the cache.
+        token: For a private repository.
+
+    Raises:
+        ModelUnavailableError: If it cannot be had. The message tells each way out.
+    """
+    by_hand = cache_root(cache_dir) / entry.file
+    if by_hand.exists():
+        return by_hand
+    reason = "its authors offer it by hand alone"
+    if entry.source:
+        try:
+            return fetch_file(
+                entry.source, entry.file, revision or entry.revision, cache_dir=cache_dir, token=token
+            )
+        except OSError as error:
+            reason = str(error)
+    origin = entry.link or f"`hf download {entry.source} {entry.file}`"
+    raise ModelUnavailableError(
+        f"The weights of `{entry.name}`, {entry.file}, are not on this machine and could not be fetched: {reason}.\n"
+        "Ways out:\n"
+        f"  - fetch {entry.file} ({origin}), here or on a machine with a network, and name it:"
+        f" load_model('{entry.name}:path/to/{entry.file}');\n"
+        f"  - or put it where it is looked for: {by_hand};\n"
+        "  - use the model that comes with the package: load_model('unisim-mini')."
+    )
+
+
+@functools.cache
+def tell_terms(entry: ModelEntry) -> None:
+    """Say, once a process, what the licence of a model's weights forbids."""
+    if entry.terms:
+        warnings.warn(f"The weights of `{entry.name}`: {entry.terms}.", UserWarning, stacklevel=2)
 
 
 def _file_name(entry: ModelEntry) -> str:

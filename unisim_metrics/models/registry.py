@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unisim_metrics.images.preprocessing import Crop
+from unisim_metrics.tasks import TASKS, Task, check_task
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class ModelEntry:
         name: The name that ``load_model`` takes.
         kind: ``"bundled"`` comes with the package; ``"published"`` is one of the authors' checkpoints;
             ``"clip"`` is a CLIP model of transformers on the Hub; ``"open_clip"`` a model of open_clip;
-            ``"generative"`` a vision-language model of transformers on the Hub.
+            ``"generative"`` a vision-language model of transformers on the Hub; ``"judge"`` a file of weights that a
+            module of ``models.judges`` reads.
         description: One line.
         source: The Hub id, or the specification for open_clip; nothing for the other kinds.
         revision: The commit on the Hub that is loaded.
@@ -25,10 +27,15 @@ class ModelEntry:
         archive: Whether that file is an archive with a whole model, which is read without its base.
         crop: How half a pixel of the centre crop is rounded, where the paper's figures were not made as transformers
             does it: its baselines of LAION ran through open_clip's pipeline.
+        tasks: What it answers.
+        reader: The module of ``models.judges`` that reads its file.
+        file: That file or folder, in the Hub's repository or by hand from ``link``.
+        link: Where a file is to be had that is not on the Hub.
+        terms: What its weights may not be used for, where their licence says so.
     """
 
     name: str
-    kind: Literal["bundled", "published", "clip", "open_clip", "generative"]
+    kind: Literal["bundled", "published", "clip", "open_clip", "generative", "judge"]
     description: str
     source: str = ""
     revision: str | None = None
@@ -36,11 +43,19 @@ class ModelEntry:
     drive_id: str | None = None
     archive: bool = False
     crop: Crop | None = None
+    tasks: tuple[Task, ...] = TASKS
+    reader: str = ""
+    file: str = ""
+    link: str = ""
+    terms: str = ""
 
 
 _LAION_B_32 = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 _OPENAI_L_14_336 = "openai/clip-vit-large-patch14-336"
 _OPENAI_L_14 = "openai/clip-vit-large-patch14"
+
+_PAC_S = "https://drive.google.com/drive/folders/15Da_nh7CYv8xfryIdETG6dPFSqcBiqpd"
+_NO_LICENCE = "their authors grant no licence, all rights are reserved"
 
 # The base of an authors' checkpoint, by the rows of its position embedding. The paper says 336 px, the
 # authors' README plain L/14: the file itself decides.
@@ -112,6 +127,83 @@ _ENTRIES = (
         crop="round",
     ),
     ModelEntry(
+        "pickscore",
+        "clip",
+        "PickScore v1, CLIP ViT-H/14 trained on people's choices among generated images",
+        source="yuvalkirstain/PickScore_v1",
+        revision="a4e4367c6dfa7288a00c550414478f865b875800",
+    ),
+    ModelEntry(
+        "hpsv2",
+        "judge",
+        "HPSv2, CLIP ViT-H/14 trained on people's choices among generated images",
+        source="xswu/HPSv2",
+        revision="697403c78157020a1ae59d23f111aa58ced35b0a",
+        reader="hpsv2",
+        file="HPS_v2_compressed.pt",
+    ),
+    ModelEntry(
+        "hpsv2.1",
+        "judge",
+        "HPSv2.1, the same trained on more choices",
+        source="xswu/HPSv2",
+        revision="697403c78157020a1ae59d23f111aa58ced35b0a",
+        reader="hpsv2",
+        file="HPS_v2.1_compressed.pt",
+    ),
+    ModelEntry(
+        "pac-s-vit-b-32",
+        "judge",
+        "PAC-S, CLIP ViT-B/32 (OpenAI) tuned on generated captions and images",
+        reader="pac_s",
+        file="clip_ViT-B-32.pth",
+        link=_PAC_S,
+        terms=_NO_LICENCE,
+    ),
+    ModelEntry(
+        "pac-s-vit-l-14",
+        "judge",
+        "PAC-S, CLIP ViT-L/14 (LAION-2B) tuned likewise",
+        reader="pac_s",
+        file="openClip_ViT-L-14.pth",
+        link=_PAC_S,
+        terms=_NO_LICENCE,
+    ),
+    ModelEntry(
+        "blip-vit-l-16",
+        "judge",
+        "BLIP ViT-L/16 as it was pretrained",
+        reader="blip",
+        file="model_large.pth",
+        link="https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/model_large.pth",
+    ),
+    ModelEntry(
+        "imagereward",
+        "judge",
+        "ImageReward, BLIP with a reward trained on people's choices among generated images",
+        source="THUDM/ImageReward",
+        revision="5736be03b2652728fb87788c9797b0570450ab72",
+        reader="imagereward",
+        file="ImageReward.pt",
+    ),
+    ModelEntry(
+        "dreamsim-vit-b-32",
+        "judge",
+        "DreamSim ViT-B/32, CLIP tuned to what people find alike",
+        reader="dreamsim",
+        file="dreamsim_open_clip_vitb32_checkpoint",
+        link="https://github.com/ssundaram21/dreamsim/releases/tag/v0.2.0-checkpoints, unzipped",
+    ),
+    ModelEntry(
+        "liqe",
+        "judge",
+        "LIQE, CLIP ViT-B/32 tuned to tell quality, scene and distortion of photographs",
+        reader="liqe",
+        file="liqe_mix.pt",
+        link="https://huggingface.co/chaofengc/IQA-PyTorch-Weights",
+        terms="CC BY-NC-SA 4.0, not for commercial use",
+    ),
+    ModelEntry(
         "siglip-so400m-14",
         "open_clip",
         "SigLIP SoViT-400m/14 (WebLI), 224 px",
@@ -153,12 +245,19 @@ _ENTRIES = (
 REGISTRY = {entry.name: entry for entry in _ENTRIES}
 
 
-def list_models() -> list[str]:
+def list_models(task: Task | None = None) -> list[str]:
     """The names that ``load_model`` knows, the bundled model first.
 
     Besides these it takes local directories and files, Hub ids and ``open_clip:ARCHITECTURE/PRETRAINED``.
+
+    Args:
+        task: Only those that answer this task; all if None.
+
+    Raises:
+        ValueError: If there is no such task.
     """
-    return list(REGISTRY)
+    checked = check_task(task)
+    return [entry.name for entry in _ENTRIES if checked is None or checked in entry.tasks]
 
 
 def pinned_revision(repository: str) -> str | None:

@@ -91,10 +91,14 @@ def load_checkpoint(
     return _assemble(plain, adapter, loaded)
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path, key: str = "state_dict") -> dict[str, Tensor]:
     """Read the weights of a checkpoint, without the ``module.`` prefix and without ``position_ids``.
 
     Nothing in the file is run: what is no tensor or plain value is refused.
+
+    Args:
+        path: The file.
+        key: Under which key it holds them, if not bare.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -120,17 +124,17 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"The checkpoint {path} cannot be read; it may be cut short: {error}"
         ) from error
-    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    weights = content.get(key, content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not weights:
-        raise CheckpointError(f"The checkpoint {path} must hold a `state_dict` of tensors, but holds none.")
+        raise CheckpointError(f"The checkpoint {path} must hold a `{key}` of tensors, but holds none.")
     named: dict[str, Tensor] = {}
-    for key, value in weights.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
+    for given, value in weights.items():
+        if not isinstance(given, str) or not isinstance(value, Tensor):
             raise CheckpointError(
                 f"The checkpoint {path} must hold named tensors only, but has {type(value).__name__} under"
-                f" {key!r}."
+                f" {given!r}."
             )
-        name = key.removeprefix(_DDP_PREFIX)
+        name = given.removeprefix(_DDP_PREFIX)
         if name in named:
             raise CheckpointError(
                 f"The checkpoint {path} holds {name!r} twice, with and without `{_DDP_PREFIX}`."

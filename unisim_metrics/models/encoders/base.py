@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,12 @@ from typing_extensions import Self
 
 from unisim_metrics.images import Images, Preprocessing, preprocess
 from unisim_metrics.images.inputs import CheckedImage, collect_images
+from unisim_metrics.models.answering import MAIN_VIEW, Way
 from unisim_metrics.models.comparing import compare
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.models.texts import check_texts
+from unisim_metrics.tasks import TASKS
 
 if TYPE_CHECKING:
     from unisim_metrics.models.protocol import PerceptualModel
@@ -42,7 +44,8 @@ class EncoderModel(nn.Module):
     """Two towers that embed images and texts in one space.
 
     A subclass says how a batch of pixels and a batch of tokens pass through its towers; this class prepares
-    images and texts, keeps batches small, and guards evaluation mode and gradients.
+    images and texts, keeps batches small, and guards evaluation mode and gradients. Images can have further spaces, for
+    tasks that compare them with each other: these the subclass names in `views`.
 
     The backbone always runs in evaluation mode and, inside `torch.autocast` too, in its own precision. Gradients
     flow only from the embeddings to images that require them: parameters are never trained through this class.
@@ -55,6 +58,9 @@ class EncoderModel(nn.Module):
     """
 
     embeds = True
+    tasks: ClassVar[Mapping[Task, Way]] = dict.fromkeys(TASKS, "embeddings")
+    views: ClassVar[Mapping[Task, str]] = {}
+    """The spaces of tasks whose images are not embedded in the main one."""
 
     def __init__(
         self, backbone: nn.Module, name: str, preprocessing: Preprocessing, truncate: bool = True
@@ -72,6 +78,21 @@ class EncoderModel(nn.Module):
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Pass prepared images `[N, 3, S, S]` through the image tower: `[N, D]`, of any length."""
         raise NotImplementedError
+
+    def encode_view(self, pixels: Tensor, view: str) -> Tensor:
+        """Pass images prepared for a view of the model's own through the image tower: `[N, D]`, of any length."""
+        raise NotImplementedError
+
+    def preparation(self, view: str = MAIN_VIEW) -> Preprocessing | None:
+        """How the images of a view are prepared; None for a model that prepares them in `prepare` in its own way."""
+        return self.preprocessing
+
+    def prepare(self, images: Images, view: str, dtype: torch.dtype) -> Tensor:
+        """Prepare images for a view: what `encode_pixels` or `encode_view` takes, on the model's device."""
+        settings = self.preparation(view)
+        if settings is None:
+            raise NotImplementedError
+        return preprocess(images, settings, device=self.device, dtype=dtype)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Turn texts into the tensors that ``encode_tokens`` takes, each with `N` rows."""
@@ -116,7 +137,11 @@ class EncoderModel(nn.Module):
             self._hash = (state, hash_weights(self.merged_weights()))
         return self._hash[1]
 
-    def embed_images(self, images: Images, batch_size: int | None = None) -> Tensor:
+    def view_of(self, task: Task) -> str:
+        """The space in which the images of a task are embedded."""
+        return self.views.get(task, MAIN_VIEW)
+
+    def embed_images(self, images: Images, batch_size: int | None = None, view: str = MAIN_VIEW) -> Tensor:
         """Embed images.
 
         Args:
@@ -124,19 +149,23 @@ class EncoderModel(nn.Module):
                 `[H, W, C]` or `[N, H, W, C]`, or a sequence of these of any sizes. An image that stands several
                 times in a sequence is encoded once.
             batch_size: How many images pass through the tower at a time. It does not change the result.
+            view: In which space; texts are embedded in `"main"`.
 
         Returns:
             Embeddings `[N, D]` of unit length, float32 (float64 for a model in float64), on the model's
             device. They carry a graph only if the images require gradients and gradients are enabled.
 
         Raises:
-            ValueError: If an image is empty, out of range, or not an image.
+            ValueError: If an image is empty, out of range, or not an image, or the model has no such view.
             TypeError: If an input is of a type that holds no image.
         """
+        if view not in (MAIN_VIEW, *self.views.values()):
+            known = tuple(dict.fromkeys((MAIN_VIEW, *self.views.values())))
+            raise ValueError(f"Argument `view` must be one of {known}, but got {view!r}.")
         items = collect_images(images, "images")  # the whole input is checked before anything is encoded
         unique, positions = _unique(items)
         size = self._batch_size(batch_size)
-        parts = [self._embed_pixels(batch) for batch in _batches(unique, size)]
+        parts = [self._embed_pixels(batch, view) for batch in _batches(unique, size)]
         embeddings = parts[0] if len(parts) == 1 else torch.cat(parts)
         if len(unique) == len(items):
             return embeddings
@@ -216,7 +245,8 @@ class EncoderModel(nn.Module):
             prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
         Returns:
-            Scores `[B, N]`; higher is closer. NaN where a smaller group has no alternative.
+            Scores `[B, N]`; higher is closer. NaN where a smaller group has no alternative. For ``"clip-iqa"`` they
+            are differences of similarities, in the order of its probabilities and without their ties.
 
         Raises:
             ValueError: If the inputs do not fit together or do not tell the task.
@@ -239,14 +269,22 @@ class EncoderModel(nn.Module):
             raise ValueError(f"Argument `batch_size` must be at least 1, but got {batch_size}.")
         return batch_size
 
-    def _embed_pixels(self, images: Images) -> Tensor:
+    def _embed_pixels(self, images: Images, view: str) -> Tensor:
+        def encode(pixels: Tensor) -> Tensor:
+            is_main = view == MAIN_VIEW
+            return self._normalize(self.encode_pixels(pixels) if is_main else self.encode_view(pixels, view))
+
+        return self._pass(images, view, encode)
+
+    def _pass(self, images: Images, view: str, run: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `run` makes of prepared images, with a graph to those that require gradients, and to nothing else."""
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         with own_precision():
-            pixels = preprocess(images, self.preprocessing, device=self.device, dtype=dtype)
+            pixels = self.prepare(images, view, dtype)
             graph = torch.is_grad_enabled() and pixels.requires_grad
             # Without gradients no weight can receive one.
             with torch.set_grad_enabled(graph), evaluation_mode(self.backbone, freeze=graph):
-                return self._normalize(self.encode_pixels(pixels.to(self.dtype)))
+                return run(pixels.to(self.dtype))
 
     def _normalize(self, features: Tensor) -> Tensor:
         dtype = torch.float64 if features.dtype == torch.float64 else torch.float32

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from unisim_metrics.models.answering import Way
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.generative.chat import Chat, Prompt
 from unisim_metrics.models.generative.illustrated import Inputs, SharedImages, WholePrompts, encodes_apart
@@ -26,7 +27,7 @@ from unisim_metrics.models.generative.instructions import (
 from unisim_metrics.models.generative.pictures import preparation
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.prompts import check_prompts
-from unisim_metrics.tasks import check_method, check_task, modalities
+from unisim_metrics.tasks import TASKS, check_method, check_task, modalities
 
 if TYPE_CHECKING:
     from unisim_metrics.prompts import PromptsLike
@@ -67,6 +68,7 @@ class GenerativeModel(nn.Module):
     """
 
     embeds = False
+    tasks: ClassVar[Mapping[Task, Way]] = dict.fromkeys(TASKS, "choices")
 
     def __init__(
         self,

@@ -148,6 +148,34 @@ def fetch_snapshot(
     return directory
 
 
+def fetch_file(
+    repository: str,
+    file: str,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """Fetch one file of a repository, with a progress bar, unless it is in the cache.
+
+    Args:
+        repository: The Hub id.
+        file: The file's path in it.
+        revision: A branch, tag or commit.
+        cache_dir: Where the Hub's cache is, if not where ``huggingface_hub`` puts it.
+        token: For a private or gated repository.
+
+    Raises:
+        OSError: If it cannot be had; the message says why.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = hf_hub_download(repository, file, revision=revision, cache_dir=cache_dir, token=token)
+    except hub_errors() as error:
+        raise OSError(_network_reason(error)) from error
+    return Path(path)
+
+
 def _network_reason(error: Exception) -> str:
     if is_offline():
         return "HF_HUB_OFFLINE is set and it is not in the local cache"

@@ -1,0 +1,83 @@
+"""Files of weights as their authors published them, read strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from unisim_metrics.errors import CheckpointError
+from unisim_metrics.models.checkpoints.clip import read_state_dict
+from unisim_metrics.models.checkpoints.weight_checks import check_finite, describe_keys
+
+# Numbers that OpenAI's files hold beside the weights.
+_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+
+
+def read_weights(path: Path, key: str = "state_dict") -> dict[str, Tensor]:
+    """Read the tensors of a ``.safetensors`` file or of a pickle, of which nothing is run.
+
+    Args:
+        path: The file.
+        key: Under which key a pickle holds them, if not bare.
+
+    Raises:
+        CheckpointError: If it cannot be read, or holds anything else.
+    """
+    if path.suffix != ".safetensors":
+        return read_state_dict(path, key)
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"The checkpoint {path} cannot be read: {error}") from error
+
+
+def load_exactly(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a model, which must be exactly its own.
+
+    Args:
+        model: The model.
+        weights: The weights, by the model's own names.
+        path: What error texts call the file.
+
+    Raises:
+        CheckpointError: If a tensor is missing, left over, of another shape, or not finite.
+    """
+    wanted = model.state_dict()
+    misshapen = [
+        f"{key}: {tuple(weights[key].shape)} instead of {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in weights and weights[key].shape != tensor.shape
+    ]
+    missing, extra = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
+    if missing or extra or misshapen:
+        told = describe_keys(missing=missing, extra=extra, of_a_wrong_shape=misshapen)
+        raise CheckpointError(f"The weights in {path} must be exactly the model's, but {told}.")
+    model.load_state_dict(dict(weights))
+    check_finite(str(path), model)
+
+
+def build_clip(weights: Mapping[str, Tensor], architecture: Mapping[str, Any], path: Path) -> nn.Module:
+    """Build a CLIP of open_clip from weights in the layout that it shares with OpenAI's.
+
+    Args:
+        weights: The weights.
+        architecture: The sizes, as ``open_clip.get_model_config`` gives them.
+        path: What error texts call the file.
+
+    Returns:
+        The model in float32, on the CPU.
+
+    Raises:
+        CheckpointError: If the weights are not exactly the model's.
+    """
+    import open_clip
+
+    model: nn.Module = open_clip.CLIP(**architecture)
+    load_exactly(model, {key: tensor for key, tensor in weights.items() if key not in _NO_WEIGHTS}, path)
+    return model.eval()
