@@ -85,9 +85,8 @@ def name_loss(images: Tensor, class_texts: Tensor, probabilities: Tensor, scale:
     A class counts as much as the images together show of it. Without this direction, images unlike all photos are
     close to every word that names nothing seen in training.
     """
-    mass = probabilities.sum(dim=0)
     chosen = F.log_softmax(images @ class_texts.T * scale, dim=0)
-    return -(probabilities * chosen).sum() / mass.sum()
+    return -(probabilities * chosen).sum() / probabilities.sum()
 
 
 def relation_loss(embeddings: Tensor, others: Tensor) -> Tensor:

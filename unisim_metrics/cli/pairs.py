@@ -15,9 +15,6 @@ from unisim_metrics.text_files import read_text, split_lines
 if TYPE_CHECKING:
     from unisim_metrics.tasks import Task
 
-if TYPE_CHECKING:
-    from unisim_metrics.tasks import Task
-
 _TEXT_COLUMNS = ("text", "prompt")
 _NAME_COLUMNS = ("image", "name", "id")
 
