@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_mini import COLOURS, KINDS, SETTINGS, tiny_image_tower, write_root, write_towers
+from tiny_mini import BALLPLAYER, COLOURS, KINDS, SETTINGS, tiny_image_tower, write_root, write_towers
 from transformers import AutoModel, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -286,6 +286,44 @@ def test_kinds_are_the_hypernyms(root: Path) -> None:
     assert [kind.names for kind in kinds] == [(f"kind {kind}", f"sort {kind}") for kind in range(KINDS)]
     assert [kind.classes for kind in kinds] == [tuple(range(kind, 1000, KINDS)) for kind in range(KINDS)]
     assert kinds[0].gloss == "kind number 0"
+
+
+def test_people_are_what_is_below_a_person(root: Path) -> None:
+    assert words.people(root / "wordnet" / "data.noun") == [f"n{words.PERSON}", BALLPLAYER]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("A Man in red .", True),
+        ("Two boys, one ball", True),
+        ("woman", True),
+        ("a mandolin", False),
+        ("a snowman", False),
+        ("", False),
+    ],
+)
+def test_captions_say_people_by_whole_words(caption: str, expected: bool) -> None:
+    assert words.says_people(caption) == expected
+
+
+def test_photos_of_people_are_those_whose_captions_say_so(root: Path, corpus: Corpus) -> None:
+    said = {
+        path.relative_to(root).as_posix(): any(" man " in text for text in five)
+        for path, five in photos.flickr8k_captions(root, "train").items()
+    }
+    rows = [row for row, view in enumerate(corpus.views) if view.path in said and not view.distortion]
+    assert corpus.show_people(np.array(rows)).tolist() == [said[corpus.views[row].path] for row in rows]
+    assert {corpus.views[row].path.split("/")[0] for row in corpus.things} == {"tiny-imagenet-60"}
+    texts = {text for text, row in corpus.bank.rows_by_text.items() if row in corpus.people_rows}
+    assert "a photo of a ballplayer." in texts and all("ball" in text for text in texts)
+
+
+def test_name_loss_without_anything_to_name() -> None:
+    images = torch.eye(3).requires_grad_()
+    loss = name_loss(images, torch.eye(3), torch.zeros(3, 3), torch.tensor(20.0))
+    loss.backward()
+    assert loss.item() == 0 and not images.grad.any()
 
 
 def test_classes_have_names_synonyms_and_glosses() -> None:

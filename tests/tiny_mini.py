@@ -39,12 +39,15 @@ SETTINGS = [
     "perceptual.caption_batch=8",
     "perceptual.photo_batch=4",
     "perceptual.class_batch=2",
+    "perceptual.people_batch=2",
     "perceptual.material_batch=2",
     "perceptual.ladder_batch=6",
     "perceptual.text_batch=16",
 ]
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "grey": (128, 128, 128)}
+SAID = ("Something {}", "A man in {} .")
 KINDS = 5
+BALLPLAYER = "n09835506"
 
 
 def write_photo(
@@ -65,7 +68,7 @@ def write_root(root: Path) -> None:
         for index in range(32):
             name = list(COLOURS)[index % 4]
             write_photo(root / "flickr8k" / "images" / f"{index}.jpg", COLOURS[name], (128, 128), rng)
-            for text in ("A {} wall .", "The wall is {} .", "Something {}", "A {} photo .", "All {} ."):
+            for text in ("A {} wall .", "The wall is {} .", SAID[index % 2], "A {} photo .", "All {} ."):
                 writer.writerow([f"{index}.jpg", "train" if index < 24 else "dev", text.format(name)])
     (root / "tiny-imagenet-60").mkdir()
     with open(root / "tiny-imagenet-60" / "labels.csv", "w", newline="") as file:
@@ -98,15 +101,19 @@ def write_root(root: Path) -> None:
 
 
 def write_nouns(path: Path) -> None:
-    """WordNet's file with ImageNet's classes alone, each of one of a few kinds, all of them things."""
+    """WordNet's file with ImageNet's classes alone, each of one of a few kinds, all of them things but for one."""
     path.parent.mkdir(parents=True)
     lines = ["  1 The header of the file is indented.", "00001740 03 n 01 entity 0 000 | all that is"]
     for kind in range(KINDS):
         lines.append(
             f'9000000{kind} 03 n 02 kind_{kind} 0 sort_{kind} 0 001 @ 00001740 n 0000 | kind number {kind}; "so"'
         )
+    lines.append(f"{words.PERSON} 03 n 01 person 0 001 @ 00001740 n 0000 | a human being")
     for index, wnid in enumerate(words.imagenet_synsets()):
-        lines.append(f"{wnid[1:]} 03 n 01 noun 0 001 @ 9000000{index % KINDS} n 0000 | a class")
+        above = f"@ 9000000{index % KINDS} n 0000"
+        if wnid == BALLPLAYER:
+            above += f" @ {words.PERSON} n 0000"
+        lines.append(f"{wnid[1:]} 03 n 01 noun 0 00{above.count('@')} {above} | a class")
     path.write_text("\n".join(lines) + "\n")
 
 

@@ -83,10 +83,11 @@ def name_loss(images: Tensor, class_texts: Tensor, probabilities: Tensor, scale:
     """Cross-entropy of choosing an image by a class's text, against how likely each shows the class.
 
     A class counts as much as the images together show of it. Without this direction, images unlike all photos are
-    close to every word that names nothing seen in training.
+    close to every word that names nothing seen in training. The loss is 0 if no image shows any class.
     """
     chosen = F.log_softmax(images @ class_texts.T * scale, dim=0)
-    return -(probabilities * chosen).sum() / probabilities.sum()
+    shown = probabilities.sum().clamp_min(torch.finfo(probabilities.dtype).tiny)
+    return -(probabilities * chosen).sum() / shown
 
 
 def relation_loss(embeddings: Tensor, others: Tensor) -> Tensor:

@@ -85,14 +85,24 @@ class Corpus:
         said = [bank.meanings[texts].mean(dim=0) for _, texts in self.captioned]
         self.photo_meanings = F.normalize(torch.stack(said), dim=-1)
         """What the captions of each photo mean together."""
+        self.of_people = torch.tensor(
+            [any(map(words.says_people, texts)) for texts in captions.values()], dtype=torch.float32
+        )
+        """Of each captioned photo 1 if it shows people, else 0."""
         self.photos = np.array(
             [row for row, view in enumerate(views) if view.path.startswith(("flickr8k", "tiny-imagenet"))]
         )
         """Rows of the undamaged and damaged views of everyday photos."""
         self.photos = self.photos[[views[row].distortion is None for row in self.photos]]
+        self.things = np.array([row for row in self.photos if int(row) not in self.photo_of_view])
+        """Those of them that show a thing of a known class, and no caption says people."""
         classes = words.imagenet_classes()
         self.class_rows = [bank.rows(bank.known(concept.texts())) for concept in classes]
         self.usual_rows = bank.rows([USUAL_TEXT.format(concept.names[0]) for concept in classes])
+        names = words.synonyms()
+        people = [words.Concept(tuple(names[wnid]), "", ()) for wnid in words.people(nouns)]
+        self.people_rows = bank.rows(bank.known([text for kind in people for text in kind.named()]))
+        """Texts that name people by what they are: an admiral, a chess player."""
         kinds = words.kinds(nouns)
         self.kind_rows = [bank.rows(bank.known(kind.texts())) for kind in kinds]
         self.kind_classes = [np.array(kind.classes) for kind in kinds]
@@ -117,6 +127,10 @@ class Corpus:
     def caption_meanings(self, rows: np.ndarray) -> Tensor:
         """What the captions say of photos by the rows of their views: unit length, `[N, D]`."""
         return self.photo_meanings[[self.photo_of_view[int(row)] for row in rows]]
+
+    def show_people(self, rows: np.ndarray) -> Tensor:
+        """Whether photos show people, by the rows of their views: 0 or 1, `[N]`."""
+        return self.of_people[[self.photo_of_view[int(row)] for row in rows]]
 
     def draw_class_texts(self, rng: np.random.Generator, usual: float = 0.4) -> np.ndarray:
         """Draw a text of each class, with probability `usual` the usual one: rows `[K]`."""

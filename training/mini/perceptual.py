@@ -24,7 +24,7 @@ from unisim_metrics.prompts import WORDINGS, Prompts
 
 from ..clip.optimization import RunningMeans, Schedule, adamw
 from ..distortions import ATTRIBUTE_LOST, Name
-from .bridge import class_loss, contrastive_losses, relation_loss
+from .bridge import class_loss, contrastive_losses, name_loss, relation_loss
 from .corpus import Corpus, prompt_texts
 from .ladders import Ladder, MaterialTriplets
 from .minilm import bridge, bridge_modules
@@ -79,6 +79,10 @@ def train_perceptual(
         judged = materials.draw(settings.material_batch, rng)
         drawn = [ladders[index] for index in rng.choice(len(ladders), settings.ladder_batch, replace=False)]
         damaged = np.array([ladder.rows for ladder in drawn])
+        things = rng.choice(
+            corpus.things, size=min(settings.caption_batch, len(corpus.things)), replace=False
+        )
+        people = rng.choice(corpus.people_rows, size=settings.people_batch)
         texts = rng.choice(len(corpus.bank.pooled), size=settings.text_batch, replace=False)
 
         # Photos beyond those that pass the tower are there as the first stage saw them: more to tell apart.
@@ -87,24 +91,35 @@ def train_perceptual(
         hidden = torch.from_numpy(np.asarray(activations[rows]))
         images = image_embeddings(model, upper_features(model, hidden, blocks))
         photographs, material, damage = images.split([len(seen) + len(others), judged.size, damaged.size])
-        parts = [captions, corpus.draw_class_texts(rng), prompt_rows, texts]
+        parts = [captions, corpus.draw_class_texts(rng), prompt_rows, people, texts]
         pooled = corpus.bank.pooled[np.concatenate(parts)]
-        captioning, naming, prompting, kept = bridge(model, pooled).split([len(part) for part in parts])
-        sharp = corpus.sharp_rows[np.concatenate([seen, others])]
-        probabilities = corpus.class_probabilities(corpus.features[sharp])
+        captioning, naming, prompting, kinds_of_people, kept = bridge(model, pooled).split(
+            [len(part) for part in parts]
+        )
+        own_rows = np.concatenate([seen, others])
+        sharp_rows = corpus.sharp_rows[own_rows]
+        probabilities = corpus.class_probabilities(corpus.features[sharp_rows])
         pairs = torch.cat([photographs[: len(seen)], anchors[captioned[len(seen) :]]])
-        undamaged = torch.cat([photographs, damage.unflatten(0, damaged.shape)[:, 0]])
+        # Not coarse copies: the stage must see that they are blurred, if not what they show.
+        sharp = own_rows == sharp_rows
+        undamaged = torch.cat([photographs[sharp], damage.unflatten(0, damaged.shape)[:, 0]])
+        undamaged_rows = np.concatenate([own_rows[sharp], damaged[:, 0]])
         own = torch.eye(len(pairs), dtype=torch.bool)
         caption, image_text = contrastive_losses(pairs, captioning, own, settings.temperature)
         losses = {
             "caption": caption,
             "image_text": image_text,
             "classes": class_loss(photographs, naming, probabilities, scale),
+            "people": name_loss(
+                torch.cat([pairs, anchors[things]]),
+                kinds_of_people,
+                F.pad(corpus.show_people(captioned), (0, len(things)))[:, None].expand(-1, len(people)),
+                scale,
+            ),
             "class_relations": relation_loss(
                 photographs, F.normalize(probabilities @ class_meanings, dim=-1)
             ),
-            "image_anchor": 1
-            - (undamaged * anchors[np.concatenate([sharp, damaged[:, 0]])]).sum(dim=-1).mean(),
+            "image_anchor": 1 - (undamaged * anchors[undamaged_rows]).sum(dim=-1).mean(),
             "text_anchor": 1 - (kept * text_anchors[texts]).sum(dim=-1).mean(),
             **hinges(
                 material.unflatten(0, judged.shape),

@@ -73,6 +73,7 @@ class PerceptualWeights:
     image_text: float
     caption: float
     classes: float
+    people: float
     quality: float
     attributes: float
     class_relations: float
@@ -92,6 +93,7 @@ class Perceptual:
     caption_batch: int
     photo_batch: int
     class_batch: int
+    people_batch: int
     material_batch: int
     ladder_batch: int
     text_batch: int

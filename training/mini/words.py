@@ -25,6 +25,11 @@ TEMPLATES = (
     "a cropped photo of the {}.",
 )
 SMALLEST_KIND, LARGEST_KIND = 2, 400
+PERSON = "00007846"
+SAID_OF_PEOPLE = re.compile(
+    r"\b(baby|boys?|child(ren)?|girls?|guys?|kids?|lady|ladies|man|men|people|person|woman|women)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,11 @@ class Concept:
 
     def texts(self) -> list[str]:
         """All texts that stand for it: each name in each template, the names alone, and with the gloss."""
-        named = [template.format(name) for name in self.names for template in TEMPLATES]
-        return [*named, f"{self.names[0]}: {self.gloss}", self.gloss]
+        return [*self.named(), f"{self.names[0]}: {self.gloss}", self.gloss]
+
+    def named(self) -> list[str]:
+        """Each name in each template."""
+        return [template.format(name) for name in self.names for template in TEMPLATES]
 
 
 def imagenet_synsets() -> list[str]:
@@ -99,6 +107,31 @@ def kinds(nouns: Path) -> list[Concept]:
         for synset, classes in sorted(covered.items())
         if SMALLEST_KIND <= len(classes) <= LARGEST_KIND
     ]
+
+
+def people(nouns: Path) -> list[str]:
+    """The ids of those of `synonyms` that are kinds of people, of which ImageNet's classes have three.
+
+    Args:
+        nouns: WordNet's `data.noun`.
+    """
+    below: dict[str, list[str]] = defaultdict(list)
+    for synset, (_, _, above) in _read_nouns(nouns):
+        for parent in above:
+            below[parent].append(synset)
+    found: set[str] = set()
+    left = [PERSON]
+    while left:
+        synset = left.pop()
+        if synset not in found:
+            found.add(synset)
+            left += below[synset]
+    return [wnid for wnid in synonyms() if wnid[1:] in found]
+
+
+def says_people(caption: str) -> bool:
+    """Whether a caption speaks of people."""
+    return SAID_OF_PEOPLE.search(caption) is not None
 
 
 def _read_nouns(path: Path) -> list[tuple[str, tuple[tuple[str, ...], str, list[str]]]]:
