@@ -32,7 +32,7 @@ pytest.importorskip("skimage")
 JUDGED = {
     "nights": 0.5,
     "imagereward": 0.5,
-    "hq-edit-captions": 0.5,
+    "polaris": 0.5,
     "kadid-10k": 0.5,
     "sice-brightness": 0.5,
     "imagenet-ooo": 1 / 3,

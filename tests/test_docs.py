@@ -35,6 +35,7 @@ DOCSTRINGS = list_docstrings()
 RUN = (
     "docs/cli.md",
     "docs/models.md",
+    "docs/judges.md",
     "CONTRIBUTING.md",
     "README.md",
     "docs/concepts.md",
@@ -60,7 +61,7 @@ RUN = (
     "integrations/evaluate_modules/unisim/README.md",
 )
 # Blocks and commands of these pages that are not run. A new one needs a reason in its page, and this number changed.
-NOT_RUN = 32
+NOT_RUN = 29
 EXAMPLES = (
     "unisim_metrics.functional",
     "unisim_metrics.losses",
