@@ -10,7 +10,7 @@ from PIL import Image
 
 _IN_PACKAGES = {
     ("skimage", "data/astronaut.png"): "a smiling woman in an orange suit",
-    ("skimage", "data/chelsea.png"): "a close-up of a cat",
+    ("skimage", "data/chelsea.png"): "a cat seen from near by",
     ("skimage", "data/coffee.png"): "a cup of coffee on a wooden table",
     ("skimage", "data/rocket.jpg"): "a rocket on its launch pad at night",
     ("skimage", "data/motorcycle_left.png"): "a motorcycle in a garage",

@@ -75,6 +75,10 @@ def features(architecture: str) -> Any:
 
 @pytest.fixture
 def distance(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
+    return measure_by(monkeypatch)
+
+
+def measure_by(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
     """Distances by torchmetrics, whose classifiers are given the same weights instead of a download."""
     monkeypatch.setattr(lpips, "_get_tv_model_features", lambda net, pretrained: features(net))
     monkeypatch.setattr(dists, "vgg16", lambda weights: SimpleNamespace(features=features("vgg16")))
@@ -177,8 +181,8 @@ def test_where_weights_come_from(
     served.write_bytes(source.read_bytes())
     monkeypatch.setattr(torch_hub, "is_offline", lambda: False)
     with pytest.raises(OSError, match="gave no such file"):
-        torch_hub.fetch_checked(served.as_uri(), entry.checksum)
-    assert torch_hub.fetch_checked(served.as_uri(), "").parent == tmp_path / "hub" / "checkpoints"
+        torch_hub.fetch_url(served.as_uri(), entry.checksum)
+    assert torch_hub.fetch_url(served.as_uri(), "").parent == tmp_path / "hub" / "checkpoints"
     assert load_model("lpips-alex").weights_hash() == load_model(f"lpips-alex:{source}").weights_hash()
 
 

@@ -13,7 +13,7 @@ from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.models.checkpoints.conversion import convert
 from unisim_metrics.models.registry import ModelEntry
 from unisim_metrics.models.sources.hub import cache_root, fetch_file, fetch_snapshot, is_offline
-from unisim_metrics.models.sources.torch_hub import fetch_checked
+from unisim_metrics.models.sources.torch_hub import fetch_url
 
 # The organisation on the Hub that hosts converted copies. There is none yet, and a name that nobody owns must
 # not be asked for: whoever claimed it could hand out other weights.
@@ -105,7 +105,7 @@ def find_weights(
             reason = str(error)
     elif entry.checksum:
         try:
-            return fetch_checked(entry.link, entry.checksum)
+            return fetch_url(entry.link, entry.checksum)
         except OSError as error:
             reason = str(error)
     origin = entry.link or f"`hf download {entry.source} {entry.file}`"

@@ -197,6 +197,15 @@ _ENTRIES = (
         link="https://github.com/ssundaram21/dreamsim/releases/tag/v0.2.0-checkpoints, unzipped",
     ),
     ModelEntry(
+        "dreamsim-ensemble",
+        "judge",
+        "DreamSim over DINO, CLIP and open_clip's CLIP, ViT-B/16",
+        tasks=("image-image", "odd-one-out"),
+        reader="dreamsim_ensemble",
+        file="dreamsim_ensemble_checkpoint",
+        link="https://github.com/ssundaram21/dreamsim/releases/tag/v0.2.0-checkpoints, unzipped",
+    ),
+    ModelEntry(
         "lpips-alex",
         "judge",
         "LPIPS over AlexNet, the distance of two images' features",

@@ -1,4 +1,4 @@
-"""Fetching weights that torchvision publishes, into the cache that it has for them."""
+"""Fetching weights by their addresses, into the cache that torch has for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from unisim_metrics.models.sources.hub import is_offline
 
 
-def fetch_checked(url: str, checksum: str) -> Path:
+def fetch_url(url: str, checksum: str = "") -> Path:
     """Fetch a file, with a progress bar, unless it is in torch's cache.
 
     Args:
