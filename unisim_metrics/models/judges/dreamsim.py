@@ -74,10 +74,12 @@ def load(source: JudgeSource) -> DreamSim:
     import open_clip
 
     path = find_file(source.path, _TOWER)
-    (merged,) = Adapter.read(source.path, _ADAPTER).merge([read_weights(path)])
+    tower, adapter = read_weights(path), Adapter.read(source.path, _ADAPTER)
     model = _load_base(source)
     visual: Any = model.visual
-    load_exactly(visual, _rename(merged, path), path)
+    load_exactly(visual, _rename(tower, path), path)  # lest the adapter be blamed for another tower
+    (merged,) = adapter.merge([tower])
+    load_exactly(visual, _rename(merged, path), adapter.path)
     preprocessing = Preprocessing(size=_side(visual.image_size), resize="squash")
     tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
     return DreamSim(model.eval(), tokenizer, source.name, preprocessing, source.truncate)

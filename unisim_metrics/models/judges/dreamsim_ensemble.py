@@ -129,12 +129,14 @@ def load(source: JudgeSource) -> DreamSimEnsemble:
         ModelUnavailableError: If DINO's weights cannot be fetched.
     """
     paths = [_find_dino(source), *(find_file(source.path, name) for name in _CLIP)]
-    towers = Adapter.read(source.path, _ADAPTER).merge([read_weights(path) for path in paths])
+    towers, adapter = [read_weights(path) for path in paths], Adapter.read(source.path, _ADAPTER)
     for name in ("norm.weight", "norm.bias"):  # DINO is read before its last norm
         towers[0].pop(name, None)
     model = Ensemble()
     for tower, weights, path in zip(model.towers, towers, paths, strict=True):
-        load_exactly(tower, {_rename(name): value for name, value in weights.items()}, path)
+        load_exactly(tower, _rename(weights), path)  # lest the adapter be blamed for another tower
+    for tower, weights in zip(model.towers, adapter.merge(towers), strict=True):
+        load_exactly(tower, _rename(weights), adapter.path)
     return DreamSimEnsemble(model.eval(), source)
 
 
@@ -147,8 +149,8 @@ def _build(activation: str, eps: float, final_norm: bool = True) -> Any:
     )
 
 
-def _rename(name: str) -> str:
-    return name if name == "proj" else f"vit.{name}"
+def _rename(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name if name == "proj" else f"vit.{name}": tensor for name, tensor in weights.items()}
 
 
 def _find_dino(source: JudgeSource) -> Path:
