@@ -66,6 +66,12 @@ def stored_names(name: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return write_folder(tmp_path, monkeypatch)
+
+
+def write_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The published files, tiny, and the text tower that open_clip gives beside them."""
+
     def create_model(*_: Any, **__: Any) -> torch.nn.Module:
         model = open_clip.CLIP(**SIZES)
         model.load_state_dict(base())
@@ -75,8 +81,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     stored = {stored_names(name): tensor for name, tensor in tower().items()}
     stored["cls_token"], stored["pos_embed"] = stored["cls_token"][None, None], stored["pos_embed"][None]
     stored["patch_embed.proj.bias"] = torch.zeros(128)
-    torch.save({"state_dict": stored}, tmp_path / "open_clip_vitb32_pretrain.pth.tar")
-    lora = tmp_path / "open_clip_vitb32_single_lora"
+    torch.save({"state_dict": stored}, folder / "open_clip_vitb32_pretrain.pth.tar")
+    lora = folder / "open_clip_vitb32_single_lora"
     lora.mkdir()
     (lora / "adapter_config.json").write_text(json.dumps({"r": RANK, "lora_alpha": ALPHA}))
     prefix = "base_model.model.extractor_list.0.model"
@@ -86,26 +92,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for side, factor in zip("AB", pair, strict=True)
     }
     torch.save(factors, lora / "adapter_model.bin")
-    return tmp_path
+    return folder
 
 
-def by_hand() -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of the photos and of the captions."""
+def by_hand(photos: list[Image.Image], captions: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of photos and of captions."""
     weights = base() | tower()
     for name, (down, up) in adapter().items():
         layer = name.split(".")[1]
         weights[f"visual.transformer.resblocks.{layer}.attn.in_proj_weight"] += ALPHA / RANK * up @ down
     plain = PlainCLIP(weights, SIZES)
-    squashed = [photo.resize((32, 32), Image.Resampling.BICUBIC) for photo in PHOTOS]
+    squashed = [photo.resize((32, 32), Image.Resampling.BICUBIC) for photo in photos]
     images = plain.images(torch.stack([normalised(photo) for photo in squashed]))
     centred = images - images.mean(axis=-1, keepdims=True)
-    return centred / np.linalg.norm(centred, axis=-1, keepdims=True), plain.texts(CAPTIONS)
+    return centred / np.linalg.norm(centred, axis=-1, keepdims=True), plain.texts(captions)
 
 
 def test_scores(folder: Path) -> None:
     model: Any = load_model(f"dreamsim-vit-b-32:{folder}")
     assert model.input_tag == "32-bicubic-squash-centred"
-    images, texts = by_hand()
+    images, texts = by_hand(PHOTOS, CAPTIONS)
     alike = (images[1:] * images[:-1]).sum(-1)
     np.testing.assert_allclose(
         UniSimScore(model, reduction="none")(PHOTOS[1:], PHOTOS[:-1]), alike, atol=1e-5

@@ -24,8 +24,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.images.decoding import load_image, pil_to_rgb
+from unisim_metrics.images.decoding import load_image, pil_to_rgb, pil_to_tensor
 from unisim_metrics.images.inputs import (
+    CheckedImage,
     Images,
     check_values,
     collect_images,
@@ -48,6 +49,25 @@ _WORTH_THREADS = 2**20  # below, waking threads costs more than they save
 _WORTH_A_PIECE = 2**19  # below, what a piece costs beside its pixels counts: the weights of the resize
 _PIECES_A_THREAD = 4  # a thread that has to share its core takes fewer
 _MOST_AT_ONCE = 2**24  # pixels that the float kernel takes in one go, to bound its memory
+
+
+def read_pixels(image: CheckedImage) -> Tensor:
+    """The pixels of one image at its own size: upright, in three colours, transparency on white.
+
+    Args:
+        image: A file, a Pillow image or a tensor `[C, H, W]`, as `list_images` gives it.
+
+    Returns:
+        ``[3, H, W]``, uint8 in 0–255, or float in 0–1 where the image is.
+
+    Raises:
+        ImageReadError: If a file cannot be read.
+    """
+    if isinstance(image, Path):
+        return load_image(image)
+    if isinstance(image, Image.Image):
+        return pil_to_tensor(pil_to_rgb(image))
+    return flatten_alpha(image[None])[0].expand(3, -1, -1)
 
 
 def preprocess(

@@ -13,6 +13,7 @@ from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.models.checkpoints.conversion import convert
 from unisim_metrics.models.registry import ModelEntry
 from unisim_metrics.models.sources.hub import cache_root, fetch_file, fetch_snapshot, is_offline
+from unisim_metrics.models.sources.torch_hub import fetch_url
 
 # The organisation on the Hub that hosts converted copies. There is none yet, and a name that nobody owns must
 # not be asked for: whoever claimed it could hand out other weights.
@@ -80,7 +81,7 @@ def find_weights(
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
 ) -> Path:
-    """The file that holds a judge's weights: put in the cache by hand, or fetched from the Hub.
+    """The file that holds a judge's weights: put in the cache by hand, or fetched from the Hub or from torchvision.
 
     Args:
         entry: The judge.
@@ -100,6 +101,11 @@ def find_weights(
             return fetch_file(
                 entry.source, entry.file, revision or entry.revision, cache_dir=cache_dir, token=token
             )
+        except OSError as error:
+            reason = str(error)
+    elif entry.checksum:
+        try:
+            return fetch_url(entry.link, entry.checksum)
         except OSError as error:
             reason = str(error)
     origin = entry.link or f"`hf download {entry.source} {entry.file}`"

@@ -31,6 +31,7 @@ class ModelEntry:
         reader: The module of ``models.judges`` that reads its file.
         file: That file or folder, in the Hub's repository or by hand from ``link``.
         link: Where a file is to be had that is not on the Hub.
+        checksum: How the SHA-256 of that file begins, of one that ``link`` gives straight away.
         terms: What its weights may not be used for, where their licence says so.
     """
 
@@ -47,6 +48,7 @@ class ModelEntry:
     reader: str = ""
     file: str = ""
     link: str = ""
+    checksum: str = ""
     terms: str = ""
 
 
@@ -55,6 +57,8 @@ _OPENAI_L_14_336 = "openai/clip-vit-large-patch14-336"
 _OPENAI_L_14 = "openai/clip-vit-large-patch14"
 
 _PAC_S = "https://drive.google.com/drive/folders/15Da_nh7CYv8xfryIdETG6dPFSqcBiqpd"
+_VGG_16 = "vgg16-397923af.pth"
+_TORCHVISION = "https://download.pytorch.org/models"
 _NO_LICENCE = "their authors grant no licence, all rights are reserved"
 
 # The base of an authors' checkpoint, by the rows of its position embedding. The paper says 336 px, the
@@ -193,6 +197,45 @@ _ENTRIES = (
         reader="dreamsim",
         file="dreamsim_open_clip_vitb32_checkpoint",
         link="https://github.com/ssundaram21/dreamsim/releases/tag/v0.2.0-checkpoints, unzipped",
+    ),
+    ModelEntry(
+        "dreamsim-ensemble",
+        "judge",
+        "DreamSim over DINO, CLIP and open_clip's CLIP, ViT-B/16",
+        tasks=("image-image", "odd-one-out"),
+        reader="dreamsim_ensemble",
+        file="dreamsim_ensemble_checkpoint",
+        link="https://github.com/ssundaram21/dreamsim/releases/tag/v0.2.0-checkpoints, unzipped",
+    ),
+    ModelEntry(
+        "lpips-alex",
+        "judge",
+        "LPIPS over AlexNet, the distance of two images' features",
+        tasks=("image-image", "odd-one-out"),
+        reader="lpips",
+        file="alexnet-owt-7be5be79.pth",
+        link=f"{_TORCHVISION}/alexnet-owt-7be5be79.pth",
+        checksum="7be5be79",
+    ),
+    ModelEntry(
+        "lpips-vgg",
+        "judge",
+        "LPIPS over VGG-16",
+        tasks=("image-image", "odd-one-out"),
+        reader="lpips",
+        file=_VGG_16,
+        link=f"{_TORCHVISION}/{_VGG_16}",
+        checksum="397923af",
+    ),
+    ModelEntry(
+        "dists",
+        "judge",
+        "DISTS over VGG-16, the distance of two images' structure and texture",
+        tasks=("image-image", "odd-one-out"),
+        reader="dists",
+        file=_VGG_16,
+        link=f"{_TORCHVISION}/{_VGG_16}",
+        checksum="397923af",
     ),
     ModelEntry(
         "liqe",

@@ -7,7 +7,8 @@ of the CLIP that it was tuned from, as in the paper.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -43,7 +44,7 @@ _NAMES = (
     (r"\.mlp\.fc1", ".mlp.c_fc"),
     (r"\.mlp\.fc2", ".mlp.c_proj"),
 )
-_LORA = "base_model.model.extractor_list.0.model.{}.lora_{}.weight"
+_LORA = "base_model.model.extractor_list.{}.model.{}.lora_{}.weight"
 
 
 class DreamSim(OpenCLIPEncoder):
@@ -72,45 +73,85 @@ def load(source: JudgeSource) -> DreamSim:
     """
     import open_clip
 
-    folder = source.path
-    adapter = folder / _ADAPTER
-    stored = [adapter / "adapter_model.safetensors", adapter / "adapter_model.bin"]
-    lora = next((path for path in stored if path.is_file()), stored[0])
-    for path in (folder / _TOWER, adapter / "adapter_config.json", lora):
-        if not path.is_file():
-            raise CheckpointError(
-                f"The folder {folder} must hold the files of DreamSim, but lacks {path.name}."
-            )
-    merged = _merge(
-        read_weights(folder / _TOWER), read_weights(lora), read_json(adapter / "adapter_config.json"), lora
-    )
+    path = find_file(source.path, _TOWER)
+    tower, adapter = read_weights(path), Adapter.read(source.path, _ADAPTER)
     model = _load_base(source)
     visual: Any = model.visual
-    load_exactly(visual, _rename(merged, folder / _TOWER), folder / _TOWER)
+    load_exactly(visual, _rename(tower, path), path)  # lest the adapter be blamed for another tower
+    (merged,) = adapter.merge([tower])
+    load_exactly(visual, _rename(merged, path), adapter.path)
     preprocessing = Preprocessing(size=_side(visual.image_size), resize="squash")
     tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
     return DreamSim(model.eval(), tokenizer, source.name, preprocessing, source.truncate)
 
 
-def _merge(
-    tower: Mapping[str, Tensor], adapter: Mapping[str, Tensor], config: Mapping[str, Any], path: Path
-) -> dict[str, Tensor]:
-    """The tower's weights with the adapter's products added."""
-    merged = {name: tensor.float() for name, tensor in tower.items()}
-    scale = config["lora_alpha"] / config["r"]
-    adapted = [name for name in merged if name.endswith(".attn.qkv.weight")]
-    wanted = {name: [_LORA.format(name.removesuffix(".weight"), side) for side in "AB"] for name in adapted}
-    keys = {key for pair in wanted.values() for key in pair}
-    check_keys(str(path), keys - adapter.keys(), adapter.keys() - keys)
-    for name, (down, up) in wanted.items():
-        product = adapter[up].float() @ adapter[down].float()
-        if product.shape != merged[name].shape:
-            raise CheckpointError(
-                f"The weights in {path} must fit {name} of {tuple(merged[name].shape)}, but make"
-                f" {tuple(product.shape)}."
-            )
-        merged[name] = merged[name] + scale * product
-    return merged
+@dataclass(frozen=True)
+class Adapter:
+    """The low-rank adapter of one tower or several.
+
+    Attributes:
+        path: The file of its factors.
+        factors: The factors, by the names of the authors' code.
+        scale: What their products are multiplied by.
+    """
+
+    path: Path
+    factors: Mapping[str, Tensor]
+    scale: float
+
+    @classmethod
+    def read(cls, folder: Path, name: str) -> Adapter:
+        """Read an adapter of peft.
+
+        Args:
+            folder: The authors' folder.
+            name: The adapter's own folder in it.
+
+        Raises:
+            CheckpointError: If a file is missing, or holds anything else.
+        """
+        config = read_json(find_file(folder / name, "adapter_config.json"))
+        path = find_file(folder / name, "adapter_model.safetensors", "adapter_model.bin")
+        return cls(path, read_weights(path), config["lora_alpha"] / config["r"])
+
+    def merge(self, towers: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """The weights of the towers, in the authors' order, with the products of the factors added.
+
+        Raises:
+            CheckpointError: If the factors are not exactly those of the towers.
+        """
+        adapted = {
+            (place, name): [_LORA.format(place, name.removesuffix(".weight"), side) for side in "AB"]
+            for place, tower in enumerate(towers)
+            for name in tower
+            if name.endswith(".attn.qkv.weight")
+        }
+        keys = {key for pair in adapted.values() for key in pair}
+        check_keys(str(self.path), keys - self.factors.keys(), self.factors.keys() - keys)
+        merged = [{name: tensor.float() for name, tensor in tower.items()} for tower in towers]
+        for (place, name), (down, up) in adapted.items():
+            weight, first, second = merged[place][name], self.factors[down].float(), self.factors[up].float()
+            if first.shape[1:] != weight.shape[1:] or second.shape != (weight.shape[0], first.shape[0]):
+                raise CheckpointError(
+                    f"The weights in {self.path} must fit {name} of {tuple(weight.shape)}, but {down} is"
+                    f" {tuple(first.shape)} and {up} {tuple(second.shape)}."
+                )
+            merged[place][name] = weight + self.scale * second @ first
+        return merged
+
+
+def find_file(folder: Path, *names: str) -> Path:
+    """The first file of these names in a folder.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(
+        f"The folder {folder} must hold files of DreamSim, but lacks {' and '.join(names)}."
+    )
 
 
 def _rename(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -17,10 +16,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from unisim_metrics.images import Images, Preprocessing, list_images, load_image
-from unisim_metrics.images.decoding import pil_to_rgb, pil_to_tensor
-from unisim_metrics.images.inputs import check_values
-from unisim_metrics.images.resizing import flatten_alpha, normalise
+from unisim_metrics.images import Images, Preprocessing, list_images
+from unisim_metrics.images.decoding import pil_to_tensor
+from unisim_metrics.images.inputs import CheckedImage, check_values
+from unisim_metrics.images.preparation import read_pixels
+from unisim_metrics.images.resizing import normalise
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.hashing import weights_state
 from unisim_metrics.models.judges.base import Judge, JudgeSource
@@ -127,7 +127,7 @@ class LIQE(Judge):
         size = super()._batch_size(batch_size)
         return size if batch_size is not None else max(1, size // WINDOWS)
 
-    def _cut(self, image: Tensor | Image.Image | Path, dtype: torch.dtype) -> Tensor:
+    def _cut(self, image: CheckedImage, dtype: torch.dtype) -> Tensor:
         """The windows of one image, `[15, 3, S, S]`."""
         pixels = _resized(image, self.device, dtype)
         side = self.preprocessing.size
@@ -182,23 +182,19 @@ def load(source: JudgeSource) -> LIQE:
     return LIQE(model, sizes["vision_cfg"]["image_size"], source)
 
 
-def _resized(image: Tensor | Image.Image | Path, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _resized(image: CheckedImage, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Pixels `[3, H, W]` in [0, 1] at the size at which they are cut into windows."""
-    if isinstance(image, Path):
-        image = load_image(image)
-    if isinstance(image, Image.Image):
-        image = pil_to_tensor(pil_to_rgb(image))
-    image = flatten_alpha(image[None])[0].expand(3, -1, -1)
-    size = _size(*image.shape[-2:])
-    if image.dtype == torch.uint8:
-        if size != tuple(image.shape[-2:]):
-            photo = Image.fromarray(image.permute(1, 2, 0).cpu().contiguous().numpy())
-            image = pil_to_tensor(photo.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-        return image.to(device, dtype) / 255
-    image = image.to(device, dtype)
-    if size == tuple(image.shape[-2:]):
-        return image
-    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+    pixels = read_pixels(image)
+    size = _size(*pixels.shape[-2:])
+    if pixels.dtype == torch.uint8:
+        if size != tuple(pixels.shape[-2:]):
+            photo = Image.fromarray(pixels.permute(1, 2, 0).cpu().contiguous().numpy())
+            pixels = pil_to_tensor(photo.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+        return pixels.to(device, dtype) / 255
+    pixels = pixels.to(device, dtype)
+    if size == tuple(pixels.shape[-2:]):
+        return pixels
+    return F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
 
 
 def _size(height: int, width: int) -> tuple[int, int]:
