@@ -86,11 +86,11 @@ def severity(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) 
     the severe version of other photos, by quality.
     """
     asked = {
-        f"severity by {task}{suffix}": WORDINGS[wording][task].naive
-        for wording, suffix in (("authors", ""), ("paper", PAPER))
+        f"severity by {task}{suffix}": prompts[task].naive
+        for prompts, suffix in ((WORDINGS["authors"], ""), (WORDINGS["paper"], PAPER))
         for task in ("quality", *ATTRIBUTE_LOST.values())
     }
-    prompts = dict(zip(asked, model.embed_texts(list(asked.values())), strict=True))
+    asking = dict(zip(asked, model.embed_texts(list(asked.values())), strict=True))
     pairs = list(itertools.combinations(range(len(LEVELS)), 2))
     milder, severer = (list(indices) for indices in zip(*pairs, strict=True))
     found: dict[str, list[Tensor]] = defaultdict(list)
@@ -100,11 +100,11 @@ def severity(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) 
     for index, path in enumerate(paths):
         photo = load_image(path)
         original = model.embed_images(photo)
-        originals.append(float(cosine_similarity(original, prompts[QUALITY])))
+        originals.append(float(cosine_similarity(original, asking[QUALITY])))
         for name in dict.fromkeys((*EVALUATED, *ATTRIBUTE_LOST)):
             rng = np.random.default_rng((seed, index))
             levels = model.embed_images([DISTORTIONS[name](photo, level, rng) for level in LEVELS])
-            scores = {figure: cosine_similarity(levels, prompt) for figure, prompt in prompts.items()}
+            scores = {figure: cosine_similarity(levels, prompt) for figure, prompt in asking.items()}
             right = {figure: of[milder] > of[severer] for figure, of in scores.items()}
             if name in EVALUATED:
                 severe.append(float(scores[QUALITY][SEVERE]))

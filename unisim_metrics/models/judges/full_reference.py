@@ -148,7 +148,7 @@ class FullReference(EncoderModel):
         batch: list[tuple[Tensor, Tensor]] = []
         for pair in pairs:
             height, width = pair[1].shape[-2:]
-            room = min(default_batch_size(self.device), max(1, _PIXELS_AT_ONCE // (2 * height * width)))
+            room = min(default_batch_size(self), max(1, _PIXELS_AT_ONCE // (2 * height * width)))
             if batch and (len(batch) >= room or batch[0][1].shape != pair[1].shape):
                 yield batch
                 batch = []
