@@ -31,7 +31,7 @@ VISION = {
     "patch_size": 8,
 }
 TEXT = {
-    "vocab_size": 64,
+    "vocab_size": 96,
     "hidden_size": 32,
     "encoder_hidden_size": 48,
     "intermediate_size": 64,
@@ -44,7 +44,11 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let the towers be tiny ones, and the Hub hold a tokenizer of a few words."""
+    shrink(monkeypatch, tmp_path)
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the towers be tiny ones, and the Hub hold a tokenizer of a few words, in a folder."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     for name, value in VISION.items():
@@ -58,8 +62,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.enable_truncation(512)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    monkeypatch.setattr(base, "fetch_file", lambda *_, **__: tmp_path / "tokenizer.json")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    monkeypatch.setattr(base, "fetch_file", lambda *_, **__: folder / "tokenizer.json")
 
 
 def linear(weights: dict[str, Tensor], name: str, inputs: int, outputs: int, generator: Any) -> None:
@@ -204,6 +208,15 @@ def cosine(first: Tensor, second: Tensor) -> float:
     return float(first @ second / first.norm() / second.norm())
 
 
+def reward(hand: ByHand, pixels: Tensor, text: str) -> float:
+    """What ImageReward's file makes of an image and a text."""
+    towers = ByHand({name.removeprefix("blip."): value for name, value in hand.weights.items()})
+    hidden = towers.text(text, towers.image(pixels))
+    for layer in (0, 2, 4, 6, 7):
+        hidden = hand.linear(f"mlp.layers.{layer}", hidden)
+    return (hidden.item() - 0.16717362830052426) / 1.0333394966054072
+
+
 PIXELS = [normalised(cropped(photo)) for photo in PHOTOS]
 
 
@@ -254,17 +267,9 @@ class TestImageReward:
         torch.save(reward_weights(), tmp_path / "ImageReward.pt")
         return load_model(f"imagereward:{tmp_path / 'ImageReward.pt'}")
 
-    def reward(self, hand: ByHand, pixels: Tensor, text: str) -> float:
-        inner = {name.removeprefix("blip."): value for name, value in hand.weights.items()}
-        towers = ByHand(inner)
-        hidden = towers.text(text, towers.image(pixels))
-        for layer in (0, 2, 4, 6, 7):
-            hidden = hand.linear(f"mlp.layers.{layer}", hidden)
-        return (hidden.item() - 0.16717362830052426) / 1.0333394966054072
-
     def test_rewards(self, model: Any) -> None:
         hand = ByHand(reward_weights())
-        expected = [self.reward(hand, *pair) for pair in zip(PIXELS, CAPTIONS, strict=True)]
+        expected = [reward(hand, *pair) for pair in zip(PIXELS, CAPTIONS, strict=True)]
         scale = max(map(abs, expected))
         found = UniSimScore(model, reduction="none")(PHOTOS, CAPTIONS) / scale
         np.testing.assert_allclose(found, np.array(expected) / scale, atol=1e-5)
@@ -273,7 +278,7 @@ class TestImageReward:
         rewards, _ = PointwiseReward(model)(PHOTOS[:3], CAPTIONS[:3])
         np.testing.assert_allclose(rewards / scale, np.array(expected[:3]) / scale, atol=1e-5)
         ranked = unisim_rank([PHOTOS[:3]], CAPTIONS[:1], model)[0]
-        by_hand = [self.reward(hand, pixels, CAPTIONS[0]) for pixels in PIXELS[:3]]
+        by_hand = [reward(hand, pixels, CAPTIONS[0]) for pixels in PIXELS[:3]]
         np.testing.assert_allclose(ranked / scale, np.array(by_hand) / scale, atol=1e-5)
 
     def test_images_with_each_other(self, model: Any) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
+import judge_photos
 import numpy as np
 import open_clip
 import pytest
 import torch
 from clip_files import PlainCLIP, architecture, normalised, random_weights, write
-from oracle import TEXTS, photos
+from oracle import TEXTS
 from PIL import Image
 from torchvision.transforms.functional import center_crop
 
@@ -24,8 +24,9 @@ SIZES = {
     "ViT-B-32-quickgelu": architecture(128, 64, quick_gelu=True),
     "ViT-L-14": architecture(64, 64),
 }
-PHOTOS = [*photos(20), *(Image.new("RGB", size, (200, 30, 90)) for size in ((32, 32), (31, 90), (401, 33)))]
-CAPTIONS = [f"{text}, number {index}" for index in range(4) for text in TEXTS][: len(PHOTOS)]
+FLAT = [Image.new("RGB", size, (200, 30, 90)) for size in ((32, 32), (31, 90), (401, 33))]
+PHOTOS = [*judge_photos.PHOTOS, *FLAT]
+CAPTIONS = [*judge_photos.CAPTIONS, *TEXTS[: len(FLAT)]]
 
 
 @pytest.fixture(autouse=True)
@@ -106,41 +107,6 @@ def test_pac_s(name: str, sizes: str, mean: float | None, tmp_path: Path) -> Non
 
 
 class TestFiles:
-    def test_another_judges_file(self, tmp_path: Path) -> None:
-        path = write(tmp_path / "HPS_v2_compressed.pt", random_weights(SIZES["ViT-H-14"]))
-        with pytest.raises(CheckpointError, match=r"HPS_v2_compressed\.pt must be .* of a wrong shape"):
-            load_model(f"pac-s-vit-b-32:{path}")
-
-    @pytest.mark.parametrize(
-        ("key", "tensor", "message"),
-        [
-            ("ln_final.bias", None, r"1 is missing \(ln_final\.bias\)"),
-            ("visual.extra", torch.zeros(1), r"1 is extra \(visual\.extra\)"),
-            ("visual.proj", torch.zeros(3, 16), r"visual\.proj: \(3, 16\) instead of \(160, 16\)"),
-            ("visual.proj", torch.full((160, 16), torch.nan), r"1 is not finite \(visual\.proj\)"),
-        ],
-    )
-    def test_weights_that_are_not_the_models(
-        self, key: str, tensor: torch.Tensor | None, message: str, tmp_path: Path
-    ) -> None:
-        weights = random_weights(SIZES["ViT-H-14"])
-        weights.pop(key, None)
-        if tensor is not None:
-            weights[key] = tensor
-        with pytest.raises(CheckpointError, match=message):
-            load_model(f"hpsv2:{write(tmp_path / 'weights.pt', weights)}")
-
-    def test_a_pickle_with_a_payload(self, tmp_path: Path) -> None:
-        class Payload:
-            def __reduce__(self) -> Any:
-                return Path.touch, (tmp_path / "ran",)
-
-        path = tmp_path / "weights.pt"
-        torch.save({"state_dict": Payload()}, path, pickle_module=pickle)
-        with pytest.raises(CheckpointError, match=r"refused|cannot be read"):
-            load_model(f"hpsv2:{path}")
-        assert not (tmp_path / "ran").exists()
-
     def test_safetensors_and_openais_numbers(self, tmp_path: Path) -> None:
         from safetensors.torch import save_file
 

@@ -43,10 +43,15 @@ PHOTOS = [photo(*size) for size in SIZES]
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return write_file(tmp_path, monkeypatch)
+
+
+def write_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The published file, tiny."""
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: TINY)
     weights = {f"clip_model.{name}": value for name, value in weights_of_clip().items()}
-    torch.save({"params": weights}, tmp_path / "liqe_mix.pt")
-    return tmp_path / "liqe_mix.pt"
+    torch.save({"params": weights}, folder / "liqe_mix.pt")
+    return folder / "liqe_mix.pt"
 
 
 def weights_of_clip() -> dict[str, torch.Tensor]:
@@ -77,10 +82,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum()
 
 
-def test_ratings_and_similarities(file: Path) -> None:
-    published.tell_terms.cache_clear()
-    with pytest.warns(UserWarning, match="`liqe`: CC BY-NC-SA"):
-        model: Any = load_model(f"liqe:{file}")
+def by_hand(photos: list[Image.Image], captions: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ratings of photos, their embeddings, and those of captions."""
     plain = PlainCLIP(weights_of_clip(), TINY)
     texts = plain.texts(
         [
@@ -89,24 +92,31 @@ def test_ratings_and_similarities(file: Path) -> None:
         ]
     )
     assert len(texts) == 495
-    cut = [windows(image) for image in PHOTOS]
-    assert [len(part) for part in cut] == [15, 12, 15, 15, 15, 15, 15, 15]
-    expected, means = [], []
-    for part in cut:
+    ratings, means = [], []
+    for part in map(windows, photos):
         logits = np.exp(2.0) * (plain.images(part) @ texts.T).mean(axis=0)
-        expected.append(softmax(logits).reshape(5, -1).sum(axis=1) @ np.arange(1, 6))
+        ratings.append(softmax(logits).reshape(5, -1).sum(axis=1) @ np.arange(1, 6))
         with torch.no_grad():
             raw = plain.model.get_image_features(pixel_values=part).pooler_output.double().mean(dim=0)
         means.append((raw / raw.norm()).numpy())
+    return np.array(ratings), np.stack(means), plain.texts(captions)
+
+
+def test_ratings_and_similarities(file: Path) -> None:
+    published.tell_terms.cache_clear()
+    with pytest.warns(UserWarning, match="`liqe`: CC BY-NC-SA"):
+        model: Any = load_model(f"liqe:{file}")
+    assert [len(windows(image)) for image in PHOTOS] == [15, 12, 15, 15, 15, 15, 15, 15]
+    captions = [f"a photo of a dog, number {index}" for index in range(len(PHOTOS))]
+    expected, means, texts = by_hand(PHOTOS, captions)
     found = UniSimScore(model, reduction="none")(PHOTOS)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert len(set(found.tolist())) == len(PHOTOS) and 1 < min(expected) < max(expected) < 5
+    assert len(set(found.tolist())) == len(PHOTOS) and 1 < expected.min() < expected.max() < 5
     alone = [UniSimScore(model)(image).item() for image in PHOTOS[:3]]
     np.testing.assert_allclose(alone, expected[:3], atol=1e-5)
-    captions = [f"a photo of a dog, number {index}" for index in range(len(PHOTOS))]
-    by_text = (np.stack(means) * plain.texts(captions)).sum(-1)
+    by_text = (means * texts).sum(-1)
     np.testing.assert_allclose(UniSimScore(model, reduction="none")(PHOTOS, captions), by_text, atol=1e-5)
-    alike = (np.stack(means[1:]) * np.stack(means[:-1])).sum(-1)
+    alike = (means[1:] * means[:-1]).sum(-1)
     np.testing.assert_allclose(
         UniSimScore(model, reduction="none")(PHOTOS[1:], PHOTOS[:-1]), alike, atol=1e-5
     )
