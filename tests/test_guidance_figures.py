@@ -41,7 +41,8 @@ class TestGain:
             gain.Experiment("sd3", vae, references, steps=2, batch=batch).images("the picture alone")
             for batch in (1, 3)
         ]
-        torch.testing.assert_close(*images, atol=2e-3, rtol=0)
+        # Within one degree of 255: convolutions over another batch round otherwise, and steps add it up.
+        torch.testing.assert_close(*images, atol=1 / 255, rtol=0)
 
     def test_the_second_model_knows_a_copy_from_another_picture(self) -> None:
         noise = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -123,6 +123,7 @@ def build_processor(tower: Path, tokenizer: Any, image_size: int) -> Any:
         tower,
         size={"shortest_edge": image_size},
         crop_size={"height": image_size, "width": image_size},
+        trust_remote_code=False,
     )
     llava: Any = LlavaProcessor
     return llava(
