@@ -417,7 +417,7 @@ class TestRefusals:
             plain.compare(None, [pictures(2)])
 
     def test_processor_without_chat_template(self) -> None:
-        backbone, processor = tiny_generative.build("idefics2")
+        backbone, processor = tiny_generative.build("internvl")
         processor.chat_template = None
         with pytest.raises(ValueError, match="must have a chat template, but has none"):
             GenerativeModel(backbone, processor, "x")
@@ -442,6 +442,22 @@ class TestRefusals:
         core.normalizer = normalizers.Replace("B", "bb")
         with pytest.raises(ValueError, match="must write each option's letter as one token, but writes 'B'"):
             GenerativeModel(backbone, processor, "x")
+
+
+def test_mantis_is_asked_by_the_template_of_its_family() -> None:
+    backbone, processor = tiny_generative.build("idefics2")
+    given = GenerativeModel(backbone, processor, "given")
+    expected = given.compare(["a cat"], [pictures(2)])
+    processor.chat_template = None
+    mantis = GenerativeModel(backbone, processor, "mantis")
+    assert torch.equal(mantis.compare(["a cat"], [pictures(2)]), expected)
+    solved = [turn("user", "Which?"), turn("assistant", "A"), turn("user", pictures(1)[0], "And here?")]
+    assert mantis.chat.render(solved, add_generation_prompt=True) == (
+        "User: Which?<end_of_utterance>\n"
+        "Assistant: A<end_of_utterance>\n"
+        "User:<image>And here?<end_of_utterance>\n"
+        "Assistant:"
+    )
 
 
 class TestControlTokens:

@@ -31,6 +31,21 @@ _QWEN_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
 )
 
+# The form in which Idefics2 was trained. Mantis, which was trained in it too, is published without a template.
+_IDEFICS2_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{ message['role'] | capitalize }}:{% if message['content'][0]['type'] != 'image' %}{{ ' ' }}{% endif %}"
+    "{%- for part in message['content'] -%}"
+    f"{{%- if part['type'] == 'image' -%}}{{{{ '{IMAGE}' }}}}{{%- else -%}}{{{{ part['text'] }}}}{{%- endif -%}}"
+    "{%- endfor -%}"
+    "{{ '<end_of_utterance>\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ 'Assistant:' }}{%- endif -%}"
+)
+
+FAMILY_TEMPLATES = {"idefics2": _IDEFICS2_TEMPLATE}
+"""The templates of families some of whose models come without one, by transformers' name of the class."""
+
 
 def qwen_template(tokenizer: Any) -> str:
     """The template of LLaVA-NeXT-interleave over Qwen, as the authors use it.
@@ -65,15 +80,16 @@ class Chat:
         name: The model's name, for error texts.
         interleaved: Whether the model is of LLaVA-NeXT-interleave's kind: then a ChatML template of the processor's,
             which may put all images first, gives way to the authors' own.
+        family: Transformers' name of the model's class, whose own template stands in for one that is missing.
 
     Raises:
         ValueError: If there is no template, or the options' letters are not single tokens where an answer begins.
     """
 
-    def __init__(self, processor: Any, name: str, *, interleaved: bool = False) -> None:
+    def __init__(self, processor: Any, name: str, *, interleaved: bool = False, family: str = "") -> None:
         self.processor = processor
         self.name = name
-        self.template = _own_template(processor)
+        self.template = _own_template(processor) or FAMILY_TEMPLATES.get(family)
         if interleaved and (self.template is None or "<|im_start|>" in self.template):
             self.template = qwen_template(processor.tokenizer)
         if self.template is None:

@@ -104,7 +104,7 @@ class GenerativeModel(nn.Module):
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
         config: Any = backbone.config
         is_qwen = config.model_type == "llava" and config.get_text_config().model_type == "qwen2"
-        self.chat = Chat(processor, name, interleaved=is_qwen)
+        self.chat = Chat(processor, name, interleaved=is_qwen, family=config.model_type)
         self._hash: tuple[object, str] | None = None
 
     # What every model offers.
