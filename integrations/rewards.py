@@ -18,7 +18,7 @@ from unisim_metrics.columns import as_lists
 from unisim_metrics.functional import compare, meetings, score_pairs, wins
 from unisim_metrics.images import list_images
 from unisim_metrics.metrics.wrappers import EmbedOnce
-from unisim_metrics.models.answering import SCORED_ALONE, Way, check_answers
+from unisim_metrics.models.answering import ANY_WAY, SCORED_ALONE, Way, check_answers
 from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.signature import signature
@@ -52,7 +52,7 @@ class UniSimRewardFunction(ABC):
     """What both rewards share: tasks and their weights, and the call; not to be used by itself."""
 
     # How its model may answer.
-    ways: ClassVar[tuple[Way, ...]] = get_args(Way)
+    ways: ClassVar[tuple[Way, ...]] = ANY_WAY
 
     def __init__(
         self,
@@ -82,7 +82,9 @@ class UniSimRewardFunction(ABC):
     @property
     def signatures(self) -> dict[str, str]:
         """What makes the scores of each task: model and weights, task, prompts, preprocessing, version."""
-        return {task: signature(self.model, task, self.method, self.prompts) for task in self.weights}
+        return {
+            task: signature(self.model, task, self.method, self.prompts, self.ways) for task in self.weights
+        }
 
     @torch.no_grad()
     def __call__(

@@ -18,6 +18,7 @@ from torch import Tensor
 from unisim_metrics import UniSimLoss, UniSimScore
 from unisim_metrics.functional import choose, unisim_score
 from unisim_metrics.models import GenerativeModel, PerceptualModel
+from unisim_metrics.models.generative.illustrated import encodes_apart
 from unisim_metrics.models.generative.instructions import parse_letter
 from unisim_metrics.prompts import Prompts
 from unisim_metrics.signature import signature
@@ -178,7 +179,8 @@ class TestLetters:
 
         monkeypatch.setattr(type(model.processor.image_processor), "preprocess", count)
         model.compare([shown[0]] * 4, [[shown[1], shown[2]], [shown[2], shown[1]]] * 2)
-        assert prepared == 3
+        # A class whose images are not encoded apart is given each question whole.
+        assert prepared == (3 if encodes_apart(model.backbone) else 12)
 
     def test_alternatives_from_two_to_eight(self, llava: GenerativeModel) -> None:
         shown = pictures(9)
@@ -361,17 +363,17 @@ def written(model: GenerativeModel, groups: Sequence[Sequence[Any]]) -> list[str
 
 
 class TestRefusals:
-    def test_no_embeddings_and_no_score_of_a_single_image(self, llava: GenerativeModel) -> None:
+    def test_no_embeddings_and_tasks_of_several_images(self, llava: GenerativeModel) -> None:
         image = pictures(1)
+        for refused in (lambda: llava.embed_images(image), lambda: llava.embed_texts(["a"])):
+            with pytest.raises(ValueError, match="is generative and has no embeddings"):
+                refused()
         for refused in (
-            lambda: llava.embed_images(image),
-            lambda: llava.embed_texts(["a"]),
-            lambda: UniSimScore(llava)(image),
-            lambda: UniSimScore(llava)(image, ["a cat"]),
             lambda: unisim_score(image, image, llava),
-            lambda: UniSimLoss(llava, task="quality")(torch.rand(1, 3, 28, 28)),
+            lambda: UniSimScore(llava, task="brightness"),
+            lambda: UniSimLoss(llava, task="odd-one-out"),
         ):
-            with pytest.raises(ValueError, match="Use `UniSimRanking`"):
+            with pytest.raises(ValueError, match="It scores one alone for image-text, caption, quality"):
                 refused()
 
     def test_methods_and_prompts_of_encoders(self, llava: GenerativeModel) -> None:
@@ -415,7 +417,7 @@ class TestRefusals:
             plain.compare(None, [pictures(2)])
 
     def test_processor_without_chat_template(self) -> None:
-        backbone, processor = tiny_generative.build("idefics2")
+        backbone, processor = tiny_generative.build("internvl")
         processor.chat_template = None
         with pytest.raises(ValueError, match="must have a chat template, but has none"):
             GenerativeModel(backbone, processor, "x")
@@ -440,6 +442,22 @@ class TestRefusals:
         core.normalizer = normalizers.Replace("B", "bb")
         with pytest.raises(ValueError, match="must write each option's letter as one token, but writes 'B'"):
             GenerativeModel(backbone, processor, "x")
+
+
+def test_mantis_is_asked_by_the_template_of_its_family() -> None:
+    backbone, processor = tiny_generative.build("idefics2")
+    given = GenerativeModel(backbone, processor, "given")
+    expected = given.compare(["a cat"], [pictures(2)])
+    processor.chat_template = None
+    mantis = GenerativeModel(backbone, processor, "mantis")
+    assert torch.equal(mantis.compare(["a cat"], [pictures(2)]), expected)
+    solved = [turn("user", "Which?"), turn("assistant", "A"), turn("user", pictures(1)[0], "And here?")]
+    assert mantis.chat.render(solved, add_generation_prompt=True) == (
+        "User: Which?<end_of_utterance>\n"
+        "Assistant: A<end_of_utterance>\n"
+        "User:<image>And here?<end_of_utterance>\n"
+        "Assistant:"
+    )
 
 
 class TestControlTokens:

@@ -298,11 +298,29 @@ class TestCommandLine:
         )
         assert status == 0, out
 
-    def test_score_names_the_way_out(self, directory: Path, files: list[Path]) -> None:
-        for extra in ((), ("--text", "a cat")):
-            status, out = self.run("score", files[0], *extra, "--model", directory, "--device", "cpu")
-            assert status == 2
-            assert "UniSimRanking" in " ".join(out.split())
+    def test_score(self, directory: Path, model: GenerativeModel, files: list[Path], tmp_path: Path) -> None:
+        out = tmp_path / "scores.json"
+        for extra, task, target in (
+            ((), "quality", None),
+            (("--text", "a cat"), "image-text", ["a cat"] * 3),
+        ):
+            status, printed = self.run(
+                *("score", *files[:3], *extra, "--model", directory, "--device", "cpu", "-o", out)
+            )
+            assert status == 0, printed
+            rows = json.loads(out.read_text())
+            expected = model.score(files[:3], target, task)  # type: ignore[arg-type]
+            assert [row["score"] for row in rows["results"]] == pytest.approx(expected.tolist(), abs=1e-5)
+            assert f"input:{model.tag_of('scores')}" in rows["signature"]
+
+    def test_score_and_rank_name_the_way_out(self, directory: Path, files: list[Path]) -> None:
+        settings = ("--model", directory, "--device", "cpu")
+        status, out = self.run("score", files[0], "--reference", files[1], *settings)
+        assert status == 2
+        assert "UniSimRanking" in " ".join(out.split())
+        status, out = self.run("rank", files[0], "--text", "a cat", *settings)
+        assert status == 2
+        assert "Candidates must be two or more" in " ".join(out.split())
 
     def test_models_are_listed(self) -> None:
         assert "unisim-ll-n-0.5b" in self.run("models", "--csv")[1]
@@ -321,8 +339,10 @@ def test_evaluate_ranks(model: GenerativeModel, directory: Path, files: list[Pat
     assert result["scores"][0] == pytest.approx(expected[0, :2].tolist(), abs=1e-5)
     assert result["scores"][1] == pytest.approx(expected[1].tolist(), abs=1e-5)
     assert f"input:{model.input_tag}" in result["signature"]
-    with pytest.raises(ValueError, match="Use `UniSimRanking`"):
-        Scorer("image-text", model=model)(stored[:1], ["a cat"])
+    alone = Scorer("image-text", model=model)(stored[:1], ["a cat"])
+    assert alone["scores"] == pytest.approx(
+        model.score(files[:1], ["a cat"], "image-text").tolist(), abs=1e-5
+    )
 
 
 def test_best_of_n(model: GenerativeModel) -> None:

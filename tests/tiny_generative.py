@@ -15,6 +15,7 @@ from unisim_metrics.tasks import TASKS
 
 SIZE = 28
 _LETTERS = [f"{lead}{letter}" for lead in ("", " ") for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+_RATINGS = ["Yes", "No", " Yes", " No", " excellent", " good", " fair", " poor", " bad"]
 _CHAT = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ 'IMAGE' }}{% else %}{{ part['text'] }}"
@@ -29,6 +30,14 @@ _IDEFICS_CHAT = (
     "{% else %}{{ '<image>' }}{% endif %}{% endfor %}{{ '<end_of_utterance>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
+# As Gemma's own: the assistant is called the model.
+_GEMMA_CHAT = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\n' }}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<start_of_image>' }}"
+    "{% else %}{{ part['text'] | trim }}{% endif %}{% endfor %}{{ '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
 
 
 def tokenizer(special: list[str], *, metaspace: bool = False, **names: str) -> Any:
@@ -37,7 +46,8 @@ def tokenizer(special: list[str], *, metaspace: bool = False, **names: str) -> A
     from transformers import PreTrainedTokenizerFast
 
     questions = [ask(task, "x", ["x"] * 3) for task in TASKS]
-    corpus = [part for question in questions for part in question.parts if isinstance(part, str)] + _LETTERS
+    corpus = [part for question in questions for part in question.parts if isinstance(part, str)]
+    corpus += _LETTERS + _RATINGS
     core = Tokenizer(models.BPE(unk_token="<unk>"))
     alphabet = [] if metaspace else pre_tokenizers.ByteLevel.alphabet()
     core.pre_tokenizer = (
@@ -45,7 +55,7 @@ def tokenizer(special: list[str], *, metaspace: bool = False, **names: str) -> A
     )
     core.decoder = decoders.Metaspace() if metaspace else decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=600,
+        vocab_size=700,
         special_tokens=["<unk>", "<s>", *special],
         initial_alphabet=alphabet,
         show_progress=False,
@@ -142,7 +152,7 @@ def llava_onevision() -> tuple[Any, Any]:
     return LlavaOnevisionForConditionalGeneration(config), processor
 
 
-def _qwen_vl(version: str, vision: dict[str, Any]) -> tuple[Any, Any]:
+def _qwen_vl(version: str, vision: dict[str, Any], patch: int = 14, **text: Any) -> tuple[Any, Any]:
     import transformers
 
     special = [
@@ -159,18 +169,22 @@ def _qwen_vl(version: str, vision: dict[str, Any]) -> tuple[Any, Any]:
         text_config={
             **_text_config(len(words)),
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
+            **text,
         },
-        vision_config={"depth": 2, "hidden_size": 32, "num_heads": 2, "patch_size": 14, **vision},
+        vision_config={"depth": 2, "hidden_size": 32, "num_heads": 2, "patch_size": patch, **vision},
         image_token_id=image,
         video_token_id=video,
         vision_start_token_id=start,
         vision_end_token_id=end,
     )
     pixels = {"min_pixels": 28 * 28, "max_pixels": 56 * 56}
+    videos = (
+        transformers.Qwen3VLVideoProcessor if version == "Qwen3VL" else transformers.Qwen2VLVideoProcessor
+    )
     processor = getattr(transformers, f"{version}Processor")(
-        transformers.Qwen2VLImageProcessor(**pixels),
+        transformers.Qwen2VLImageProcessor(patch_size=patch, **pixels),
         words,
-        transformers.Qwen2VLVideoProcessor(**pixels),
+        videos(**({} if version == "Qwen3VL" else pixels)),
         chat_template=_chat("<|vision_start|><|image_pad|><|vision_end|>"),
     )
     return getattr(transformers, f"{version}ForConditionalGeneration")(config), processor
@@ -185,6 +199,60 @@ def qwen2_5_vl() -> tuple[Any, Any]:
     """Qwen2.5-VL, whose tower looks through windows."""
     windows = {"window_size": 56, "fullatt_block_indexes": [1]}
     return _qwen_vl("Qwen2_5_VL", {"intermediate_size": 48, "out_hidden_size": 32, **windows})
+
+
+def qwen3_vl() -> tuple[Any, Any]:
+    """Qwen3-VL, whose tower speaks to several layers of the language model."""
+    vision = {"intermediate_size": 48, "out_hidden_size": 32, "num_position_embeddings": 16}
+    return _qwen_vl("Qwen3VL", {**vision, "deepstack_visual_indexes": [0]}, patch=16, head_dim=8)
+
+
+def gemma3() -> tuple[Any, Any]:
+    """Gemma 3, which sees all of an image at once, and most of the text through a window."""
+    from transformers import (
+        Gemma3Config,
+        Gemma3ForConditionalGeneration,
+        Gemma3ImageProcessor,
+        Gemma3Processor,
+    )
+
+    special = ["<end_of_turn>", "<start_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>"]
+    names = {
+        "boi_token": "<start_of_image>",
+        "eoi_token": "<end_of_image>",
+        "image_token": "<image_soft_token>",
+    }
+    words = tokenizer(
+        special,
+        bos_token="<s>",
+        eos_token="<end_of_turn>",
+        pad_token="<unk>",
+        extra_special_tokens=names,
+    )
+    processor = Gemma3Processor(
+        Gemma3ImageProcessor(size={"height": SIZE, "width": SIZE}),
+        words,
+        image_seq_length=4,
+        chat_template=_GEMMA_CHAT,
+    )
+    start, end, image = words.convert_tokens_to_ids(special[2:])
+    config = Gemma3Config(
+        vision_config=_SIGLIP | {"patch_size": 7},
+        text_config={
+            **_text_config(len(words)),
+            "pad_token_id": 0,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 8,
+            "sliding_window": 32,
+            "sliding_window_pattern": 2,
+        },
+        mm_tokens_per_image=4,
+        boi_token_index=start,
+        eoi_token_index=end,
+        image_token_index=image,
+        tie_word_embeddings=False,
+    )
+    return Gemma3ForConditionalGeneration(config), processor
 
 
 def idefics2() -> tuple[Any, Any]:
@@ -227,8 +295,8 @@ def idefics2() -> tuple[Any, Any]:
     return Idefics2ForConditionalGeneration(config), processor
 
 
-def internvl() -> tuple[Any, Any]:
-    """InternVL, which cuts an image into crops between two tokens of its own."""
+def internvl(**text: Any) -> tuple[Any, Any]:
+    """InternVL over Qwen2.5, which cuts an image into crops between two tokens of its own."""
     from transformers import (
         GotOcr2ImageProcessor,
         InternVLConfig,
@@ -254,7 +322,7 @@ def internvl() -> tuple[Any, Any]:
             "image_size": [SIZE, SIZE],
             "patch_size": [7, 7],
         },
-        text_config={"model_type": "qwen2", **_text_config(len(words))},
+        text_config={"model_type": "qwen2", **_text_config(len(words)), **text},
         image_token_id=words.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=4,
     )
@@ -269,6 +337,11 @@ def internvl() -> tuple[Any, Any]:
     return InternVLForConditionalGeneration(config), processor
 
 
+def internvl3_5() -> tuple[Any, Any]:
+    """InternVL3.5, which is InternVL over Qwen3."""
+    return internvl(model_type="qwen3", head_dim=8)
+
+
 FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
     "llava": llava,
     "llava_onevision": llava_onevision,
@@ -276,6 +349,9 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
     "qwen2_5_vl": qwen2_5_vl,
     "idefics2": idefics2,
     "internvl": internvl,
+    "internvl3_5": internvl3_5,
+    "qwen3_vl": qwen3_vl,
+    "gemma3": gemma3,
 }
 
 

@@ -48,9 +48,9 @@ class Target:
             raise ValueError("Argument `task` must not be 'odd-one-out', which takes three images a sample.")
         self.method = check_method(method)
         self.prompts = check_prompts(prompts)
-        self.signature = signature(model, self.task, self.method, self.prompts)
-        self._model = model
         self._way = check_answers(model, self.task, SCORED_ALONE)
+        self.signature = signature(model, self.task, self.method, self.prompts, SCORED_ALONE)
+        self._model = model
         self._view = view_of(model, self.task)
         attribute = resolve_prompts(self.task, self.prompts)
         self._is_attribute = attribute is not None

@@ -134,7 +134,12 @@ def rank_candidates(
     from unisim_metrics.tasks import resolve_task
 
     if len(pairs) == 1 and task != "odd-one-out":
-        check_answers(model, pairs[0].task(task), SCORED_ALONE)
+        asked = pairs[0].task(task)
+        if check_answers(model, asked) not in SCORED_ALONE:
+            raise ValueError(
+                f"Candidates must be two or more for model {model.name!r}, which answers {asked!r} by a choice among"
+                " them. `unisim score` scores one, where the model can."
+            )
         twice, _, tag = rank_candidates(model, [*pairs, *pairs], task, method, prompts)
         return twice[:1], [1], tag
     candidates = [[pair.candidate for pair in pairs]]

@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, cast
 
 import torch
 from lightning_utilities import apply_to_collection
@@ -19,7 +19,7 @@ from unisim_metrics.metrics.backbone import Backbone
 from unisim_metrics.metrics.states import NOTHING_SCORED, one_fingerprint, one_task
 from unisim_metrics.metrics.wrappers import FeatureNetwork, Hidden, SharedEmbedder, check_resampled
 from unisim_metrics.models import PerceptualModel
-from unisim_metrics.models.answering import Way, check_answers
+from unisim_metrics.models.answering import ANY_WAY, Way, check_answers, input_tag_of
 from unisim_metrics.models.comparing import Embedder
 from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike, check_prompts
@@ -51,7 +51,7 @@ class UniSimMetric(Metric):
     # How `update` names its inputs, for error texts.
     argument_names: ClassVar[tuple[str, str]] = ("preds", "target")
     # How its model may answer.
-    ways: ClassVar[tuple[Way, ...]] = get_args(Way)
+    ways: ClassVar[tuple[Way, ...]] = ANY_WAY
 
     task_index: Tensor
     fingerprint: Tensor
@@ -98,7 +98,7 @@ class UniSimMetric(Metric):
     @property
     def signature(self) -> str:
         """What makes the scores: model and weights, task, prompts, preprocessing, version."""
-        return signature(self.model, self._scored_task(), self.method, self.prompts)
+        return signature(self.model, self._scored_task(), self.method, self.prompts, self.ways)
 
     def extra_repr(self) -> str:
         """The model and the task."""
@@ -270,7 +270,8 @@ class UniSimMetric(Metric):
 
     def _mark(self, task: Task) -> None:
         """Write down task and model in the states."""
-        text = f"{self.model.weights_hash()}{self.model.input_tag}{task}{self.method}{self.prompts}"
+        inputs = input_tag_of(self.model, task, self.ways)
+        text = f"{self.model.weights_hash()}{inputs}{task}{self.method}{self.prompts}"
         digest = hashlib.sha256(text.encode()).digest()
         pieces = [int.from_bytes(digest[2 * i : 2 * i + 2], "big") for i in range(_FINGERPRINT_PIECES)]
         self.fingerprint = torch.tensor(pieces, device=self.device)

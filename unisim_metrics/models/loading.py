@@ -97,7 +97,8 @@ def load_model(
         processor: The processor of a generative model, if not the directory's own.
         device_map: How a generative model is spread over devices, as transformers takes it; needs accelerate.
         batch_size: How many questions pass through a generative model at a time.
-        mode: How a generative model answers, ``"letters"`` (the default) or ``"generate"``.
+        mode: How a generative model compares: by ``"letters"`` (the default), in the text that it writes
+            (``"generate"``), or by scoring each alternative alone where it can (``"yes-no"``).
         debias: Whether a generative model is asked in several orders of the alternatives; not by default.
         cache_dir: Another place for downloads and converted copies.
         token: For a private or gated repository of the Hub.

@@ -20,12 +20,14 @@ class PerceptualModel(Protocol):
     """A model that judges how close images and texts are.
 
     These members every model has. One that answers some tasks only, or in other ways than by embeddings in one space,
-    says so by three more, which `unisim_metrics.models.answering` asks for:
+    says so by further ones, which `unisim_metrics.models.answering` asks for:
 
-    - `tasks`, a mapping from each task that it answers to its way: `"embeddings"`, `"scores"` or `"choices"`;
+    - `tasks`, a mapping from each task that it answers to its way, `"embeddings"`, `"scores"` or `"choices"`, or to
+      several: it compares in the first of them, and scores a prediction alone in the first that can;
     - `view_of(task)`, the name of the space in which it embeds the images of a task, if it has several; by that name
       `embed_images(images, view=...)` is then called;
-    - `score(preds, target, task, method, prompts)`, the scores `[N]` of tasks that it answers by scores.
+    - `score(preds, target, task, method, prompts)`, the scores `[N]` of tasks that it answers by scores;
+    - `tag_of(way)`, what its `input_tag` is where it answers in a way, if it asks differently by way.
 
     A model without `tasks` answers all: by embeddings if it `embeds`, else by choices.
 

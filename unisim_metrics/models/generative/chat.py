@@ -31,6 +31,21 @@ _QWEN_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
 )
 
+# The form in which Idefics2 was trained. Mantis, which was trained in it too, is published without a template.
+_IDEFICS2_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{ message['role'] | capitalize }}:{% if message['content'][0]['type'] != 'image' %}{{ ' ' }}{% endif %}"
+    "{%- for part in message['content'] -%}"
+    f"{{%- if part['type'] == 'image' -%}}{{{{ '{IMAGE}' }}}}{{%- else -%}}{{{{ part['text'] }}}}{{%- endif -%}}"
+    "{%- endfor -%}"
+    "{{ '<end_of_utterance>\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ 'Assistant:' }}{%- endif -%}"
+)
+
+FAMILY_TEMPLATES = {"idefics2": _IDEFICS2_TEMPLATE}
+"""The templates of families some of whose models come without one, by transformers' name of the class."""
+
 
 def qwen_template(tokenizer: Any) -> str:
     """The template of LLaVA-NeXT-interleave over Qwen, as the authors use it.
@@ -65,15 +80,16 @@ class Chat:
         name: The model's name, for error texts.
         interleaved: Whether the model is of LLaVA-NeXT-interleave's kind: then a ChatML template of the processor's,
             which may put all images first, gives way to the authors' own.
+        family: Transformers' name of the model's class, whose own template stands in for one that is missing.
 
     Raises:
         ValueError: If there is no template, or the options' letters are not single tokens where an answer begins.
     """
 
-    def __init__(self, processor: Any, name: str, *, interleaved: bool = False) -> None:
+    def __init__(self, processor: Any, name: str, *, interleaved: bool = False, family: str = "") -> None:
         self.processor = processor
         self.name = name
-        self.template = _own_template(processor)
+        self.template = _own_template(processor) or FAMILY_TEMPLATES.get(family)
         if interleaved and (self.template is None or "<|im_start|>" in self.template):
             self.template = qwen_template(processor.tokenizer)
         if self.template is None:
@@ -81,14 +97,21 @@ class Chat:
                 f"The processor of model {name!r} must have a chat template, but has none: save it with one"
                 " (`processor.chat_template = ...; processor.save_pretrained(directory)`)."
             )
+        self._asked, self._lead = self._start_of_answers()
         self.letters = self._letter_tokens()
 
-    def prompt(self, question: Question, demonstrations: Sequence[tuple[Question, int]] = ()) -> Prompt:
+    def prompt(
+        self,
+        question: Question,
+        demonstrations: Sequence[tuple[Question, int]] = (),
+        start: str = "",
+    ) -> Prompt:
         """Write a question, solved ones before it as earlier turns of the conversation.
 
         Args:
             question: The question.
             demonstrations: Questions with the index of their right alternative.
+            start: How the answer begins.
 
         Raises:
             ValueError: If the template does not write the images in their order.
@@ -105,7 +128,7 @@ class Chat:
                 f"The chat template of model {self.name!r} must write an image token for each of {len(images)} images,"
                 f" but writes {written}."
             )
-        return Prompt(text, tuple(images), question.count)
+        return Prompt(text + (self._lead + start if start else ""), tuple(images), question.count)
 
     def user(self, parts: Sequence[Part]) -> dict[str, Any]:
         """Return a turn of the user's, of texts and images, as chat templates take it."""
@@ -144,27 +167,55 @@ class Chat:
         names = sorted((token for token in tokens if len(token) > 1), key=len, reverse=True)
         return re.compile("|".join(map(re.escape, names)))
 
-    def _letter_tokens(self) -> list[int]:
-        """The token of each letter as the first of an answer, which the template may begin by a space."""
+    def word_tokens(self, words: Sequence[str], start: str = "") -> list[int]:
+        """The token that tells each word from the others, as the next one of an answer that begins by `start`.
+
+        A word of several tokens is told by its first.
+
+        Raises:
+            ValueError: If the tokenizer does not tell the words apart by one token.
+        """
+        tokens = [ids[0] if ids else None for ids in self._next_tokens(words, start)]
+        unknown = self.processor.tokenizer.unk_token_id
+        known = [token for token in tokens if token is not None and token != unknown]
+        if len(set(known)) < len(words):
+            raise ValueError(
+                f"The tokenizer of model {self.name!r} must tell the words {tuple(words)} apart by their first token"
+                f" after {(self._asked + start)[-20:]!r}, but writes {tokens}: this model scores no single image."
+            )
+        return known
+
+    def _start_of_answers(self) -> tuple[str, str]:
+        """A conversation up to where an answer begins, and the space that the template may begin it by."""
         question = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
         asked = self.render(question, add_generation_prompt=True)
         answered = self.render([*question, _assistant("A")], add_generation_prompt=False)
-        lead = ""
-        if answered.startswith(asked):
-            lead = answered[len(asked) :].partition("A")[0]
+        return asked, answered[len(asked) :].partition("A")[0] if answered.startswith(asked) else ""
+
+    def _letter_tokens(self) -> list[int]:
+        """The token of each letter as the first of an answer."""
         tokenizer = self.processor.tokenizer
-        start: list[int] = tokenizer(asked, add_special_tokens=False)["input_ids"]
         tokens = []
-        for letter in LETTERS:
-            ids: list[int] = tokenizer(asked + lead + letter, add_special_tokens=False)["input_ids"]
-            if ids[: len(start)] != start or len(ids) != len(start) + 1 or ids[-1] == tokenizer.unk_token_id:
+        for letter, ids in zip(LETTERS, self._next_tokens(LETTERS), strict=True):
+            if ids is None or len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+                written = tokenizer(self._asked + self._lead + letter, add_special_tokens=False)["input_ids"]
                 raise ValueError(
                     f"The tokenizer of model {self.name!r} must write each option's letter as one token, but writes"
-                    f" {letter!r} after {asked[-20:]!r} as {tokenizer.convert_ids_to_tokens(ids[len(start) :])}: this"
+                    f" {letter!r} after {self._asked[-20:]!r} as {tokenizer.convert_ids_to_tokens(written)[-3:]}: this"
                     " model cannot be read by its letters."
                 )
-            tokens.append(ids[-1])
+            tokens.append(ids[0])
         return tokens
+
+    def _next_tokens(self, words: Sequence[str], start: str = "") -> list[list[int] | None]:
+        """The tokens of each word behind `start` in an answer; None where they change those before."""
+        lead, before = self._lead, self._asked
+        if start:
+            lead, before = "", before + lead + start
+        tokenizer = self.processor.tokenizer
+        known: list[int] = tokenizer(before, add_special_tokens=False)["input_ids"]
+        written = [tokenizer(before + lead + word, add_special_tokens=False)["input_ids"] for word in words]
+        return [ids[len(known) :] if ids[: len(known)] == known else None for ids in written]
 
 
 def _own_template(processor: Any) -> str | None:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from unisim_metrics.models.generative.chat import Prompt
-from unisim_metrics.models.generative.pictures import identify, to_rgb
+from unisim_metrics.models.generative.pictures import identify, prepare
 
 Inputs = dict[str, Any]
 Batches = Sequence[Sequence[Prompt]]
@@ -59,22 +58,24 @@ class SharedImages:
     Args:
         backbone: The model of transformers, one for which `encodes_apart` holds.
         processor: Its processor.
+        graph: Whether gradients are to reach the pixels of the images, all of which are float tensors then.
     """
 
-    def __init__(self, backbone: Any, processor: Any) -> None:
+    def __init__(self, backbone: Any, processor: Any, graph: bool = False) -> None:
         self.backbone = backbone
         self.processor = processor
+        self.graph = graph
         kind = backbone.config.model_type
         self.crops_lone_images = kind in _CROPS_LONE_IMAGES
         self._fixed_tokens = kind in _FIXED_TOKENS
         self._takes = inspect.signature(backbone.get_image_features).parameters
         self._as_tensor = False
 
-    def encode(self, images: Sequence[Image.Image], alone: bool) -> list[EncodedImage]:
+    def encode(self, images: Sequence[Any], alone: bool) -> list[EncodedImage]:
         """Pass images through the vision tower and the projector.
 
         Args:
-            images: RGB images.
+            images: The images.
             alone: Whether each is the only one of its conversation.
         """
         token = self.processor.image_token
@@ -86,9 +87,7 @@ class SharedImages:
             texts, nested = [token * len(shown)], [shown]
         else:
             texts, nested = [token] * len(shown), [[image] for image in shown]
-        inputs = self.processor(
-            text=texts, images=nested, padding=True, add_special_tokens=False, return_tensors="pt"
-        )
+        inputs = prepare(self.processor, texts, nested, self.graph, padding=True, add_special_tokens=False)
         if together:
             rows = list(inputs["input_ids"].view(len(shown), -1))
         else:
@@ -140,9 +139,7 @@ class SharedImages:
             new = [key for key in images if key[1] == alone]  # type: ignore[index]
             for start in range(0, len(new), _IMAGES_AT_ONCE):
                 keys = new[start : start + _IMAGES_AT_ONCE]
-                encoded.update(
-                    zip(keys, self.encode([to_rgb(images[key]) for key in keys], alone), strict=True)
-                )
+                encoded.update(zip(keys, self.encode([images[key] for key in keys], alone), strict=True))
 
     def _keys(self, prompts: Sequence[Prompt]) -> list[Hashable]:
         return [self._key(image, prompt) for prompt in prompts for image in prompt.images]
@@ -193,11 +190,13 @@ class WholePrompts:
     Args:
         backbone: The model of transformers.
         processor: Its processor.
+        graph: Whether gradients are to reach the pixels of the images, all of which are float tensors then.
     """
 
-    def __init__(self, backbone: Any, processor: Any) -> None:
+    def __init__(self, backbone: Any, processor: Any, graph: bool = False) -> None:
         self.backbone = backbone
         self.processor = processor
+        self.graph = graph
 
     def read(self, batches: Batches) -> Iterator[tuple[Sequence[Prompt], Inputs]]:
         """Turn batches of prompts into what the model's forward pass takes, padded on the left.
@@ -209,13 +208,14 @@ class WholePrompts:
             ValueError: If a prompt is longer than the model's context.
         """
         for prompts in batches:
-            inputs = self.processor(
-                text=[prompt.text for prompt in prompts],
-                images=[[to_rgb(image) for image in prompt.images] for prompt in prompts],
+            inputs = prepare(
+                self.processor,
+                [prompt.text for prompt in prompts],
+                [prompt.images for prompt in prompts],
+                self.graph,
                 padding=True,
                 padding_side="left",
                 add_special_tokens=adds_special_tokens(self.processor, prompts[0].text),
-                return_tensors="pt",
             )
             for prompt, mask in zip(prompts, inputs["attention_mask"], strict=True):
                 check_length(self.backbone, int(mask.sum()), len(prompt.images))

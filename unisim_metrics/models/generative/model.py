@@ -1,18 +1,18 @@
-"""Vision-language models that judge by the letter with which they would answer (paper, Sections 3.3 and C)."""
+"""Vision-language models that judge by the word with which they would answer (paper, Sections 3.3 and C)."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from unisim_metrics.models.answering import Way
+from unisim_metrics.models.answering import Way, check_answers
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.generative.chat import Chat, Prompt
 from unisim_metrics.models.generative.illustrated import Inputs, SharedImages, WholePrompts, encodes_apart
@@ -24,7 +24,8 @@ from unisim_metrics.models.generative.instructions import (
     parse_letter,
     solve,
 )
-from unisim_metrics.models.generative.pictures import preparation
+from unisim_metrics.models.generative.pictures import by_pillow, no_gradients, preparation, requires_gradients
+from unisim_metrics.models.generative.ratings import RATINGS, ask_about, ratings_hash
 from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.prompts import check_prompts
 from unisim_metrics.tasks import TASKS, check_method, check_task, modalities
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
-Mode = Literal["letters", "generate"]
+Mode = Literal["letters", "generate", "yes-no"]
 
 _BATCH_ON_CPU = 8
 _BATCH_ON_ACCELERATOR = 32
@@ -44,11 +45,15 @@ NEW_TOKENS = 512
 class GenerativeModel(nn.Module):
     """A model of `AutoModelForImageTextToText` as a perceptual model.
 
-    It is asked the question of the task (paper, Table 7) about all alternatives at once, and answers by a letter.
-    The score of an alternative is the log-probability of its letter as the next token, over the whole vocabulary:
-    one forward pass, no text is generated.
+    To compare, it is asked the question of the task (paper, Table 7) about all alternatives at once, and answers by a
+    letter. The score of an alternative is the log-probability of its letter as the next token, over the whole
+    vocabulary: one forward pass, no text is generated.
 
-    It has no embeddings: it compares alternatives, and cannot score a single image. Parameters receive no gradients.
+    To score one picture, against a text or by its quality, it is asked about that picture alone, and answers yes or no,
+    or by a word for its quality: the score, in [0, 1], is the expectation of what the words count
+    (`unisim_metrics.models.generative.ratings`). Gradients flow to float images that require them.
+
+    It has no embeddings. Parameters receive no gradients.
 
     Args:
         backbone: The model of transformers.
@@ -56,8 +61,9 @@ class GenerativeModel(nn.Module):
         name: What the signature calls the model.
         batch_size: How many questions pass through the model at a time; 8 on a CPU, 32 elsewhere by default. It does
             not change the result.
-        mode: `"letters"`, or `"generate"` for the paper's protocol: a text is generated, and read by a strict parser.
-            Scores are then 1 and 0, and NaN for all alternatives of a question whose answer is no letter.
+        mode: How it compares: `"letters"`, or `"generate"` for the paper's protocol: a text is generated, and read by a
+            strict parser. Scores are then 1 and 0, and NaN for all alternatives of a question whose answer is no
+            letter. `"yes-no"`: each alternative is scored alone where the task allows it, else by letters.
         debias: Whether to ask once for every rotation of the alternatives, each of which then stands once in every
             place, and to average: a preference for a letter cancels out.
         demonstrations: Solved samples that are shown before every question, `(reference, alternatives, label)`.
@@ -68,7 +74,6 @@ class GenerativeModel(nn.Module):
     """
 
     embeds = False
-    tasks: ClassVar[Mapping[Task, Way]] = dict.fromkeys(TASKS, "choices")
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class GenerativeModel(nn.Module):
             raise ValueError(f"Argument `mode` must be one of {get_args(Mode)}, but got {mode!r}.")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"Argument `batch_size` must be at least 1, but got {batch_size}.")
+        _check_mode(mode, demonstrations)
         self.backbone = backbone
         self.processor = processor
         self.name = name
@@ -98,7 +104,7 @@ class GenerativeModel(nn.Module):
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
         config: Any = backbone.config
         is_qwen = config.model_type == "llava" and config.get_text_config().model_type == "qwen2"
-        self.chat = Chat(processor, name, interleaved=is_qwen)
+        self.chat = Chat(processor, name, interleaved=is_qwen, family=config.model_type)
         self._hash: tuple[object, str] | None = None
 
     # What every model offers.
@@ -114,20 +120,35 @@ class GenerativeModel(nn.Module):
         return next(self.backbone.parameters()).dtype
 
     @property
+    def tasks(self) -> Mapping[Task, Way | tuple[Way, ...]]:
+        """The tasks that it answers, each with its ways; after demonstrations, which are solved choices, by choices."""
+        if self.demonstrations:
+            return dict.fromkeys(TASKS, "choices")
+        alone: tuple[Way, ...] = ("scores",) if self.mode == "yes-no" else ("choices", "scores")
+        return {task: alone if task in RATINGS else ("choices",) for task in TASKS}
+
+    @property
     def input_tag(self) -> str:
-        """What is asked and how the answer is read, for the signature: ``"llava-1a2b3c4d/letters/debias/3-shot"``.
+        """What is asked to compare and how the answer is read, for the signature: `"llava-1a2b3c4d/letters/debias"`.
 
         The digits stand for the wording of all questions, the chat template and the preparation of images.
         """
+        return self.tag_of("scores" if self.mode == "yes-no" else "choices")
+
+    def tag_of(self, way: Way) -> str:
+        """What is asked where it answers in a way, `"choices"` or `"scores"`, as `input_tag` has it."""
+        choices = way == "choices"
         images = preparation(self.processor.image_processor)
-        text = json.dumps([instructions_hash(), self.chat.template, images], sort_keys=True, default=str)
+        wording = instructions_hash() if choices else ratings_hash()
+        text = json.dumps([wording, self.chat.template, images], sort_keys=True, default=str)
         config: Any = self.backbone.config
-        parts = [f"{config.model_type}-{hashlib.sha256(text.encode()).hexdigest()[:8]}", self.mode]
-        if type(self.processor.image_processor).__name__.endswith("Pil"):
+        parts = [f"{config.model_type}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"]
+        parts.append(("generate" if self.mode == "generate" else "letters") if choices else "yes-no")
+        if by_pillow(self.processor.image_processor):
             parts.append("pil")
-        if self.debias:
+        if choices and self.debias:
             parts.append("debias")
-        if self.demonstrations:
+        if choices and self.demonstrations:
             parts.append(f"{len(self.demonstrations)}-shot")
         return "/".join(parts)
 
@@ -180,18 +201,21 @@ class GenerativeModel(nn.Module):
                 label)`; the model's own if None.
 
         Returns:
-            Scores `[B, N]`, float32: log-probabilities, higher is closer. NaN where a smaller group has no
-            alternative, and where a generated text is no answer.
+            Scores `[B, N]`, float32: log-probabilities, higher is closer; in mode `"yes-no"` those of `score`, where
+            it answers the task. NaN where a smaller group has no alternative, and where a generated text is no answer.
 
         Raises:
             ValueError: If the inputs do not fit together or do not tell the task, there are more alternatives than
                 letters, or a question is longer than the model's context.
             TypeError: If something is neither image nor text.
         """
-        from unisim_metrics.models.comparing import check_groups
+        from unisim_metrics.models.comparing import check_groups, compare
 
         task, sizes = check_groups(alternatives, references, check_task(task))
         self._check_method(method, prompts)
+        if check_answers(self, task) == "scores":
+            _check_mode(self.mode, demonstrations or ())
+            return compare(self, references, alternatives, task)
         first, second = modalities(task)
         groups = [
             list_items(group, first, f"alternatives[{index}]") for index, group in enumerate(alternatives)
@@ -205,7 +229,9 @@ class GenerativeModel(nn.Module):
             for target, group, rotations in zip(targets, groups, orders, strict=True)
             for order in rotations
         ]
-        answers = iter(self._answer(questions))
+        answers = iter(
+            self._answer(questions, self._generate if self.mode == "generate" else self._read_letters)
+        )
         scores = [
             # Back from the order of the letters, and the mean over those orders that were answered.
             torch.stack([next(answers)[torch.tensor(order).argsort()] for order in rotations]).nanmean(dim=0)
@@ -213,12 +239,65 @@ class GenerativeModel(nn.Module):
         ]
         return nn.utils.rnn.pad_sequence(scores, batch_first=True, padding_value=torch.nan).to(self.device)
 
+    def score(
+        self,
+        preds: Any,
+        target: Any,
+        task: Task,
+        method: Method = "naive",
+        prompts: PromptsLike = None,
+    ) -> Tensor:
+        """Score N images or texts against as many others, or images by their quality, each by a question of its own.
+
+        Args:
+            preds: N images; for `caption` texts.
+            target: N texts; for `caption` images; None for `quality`.
+            task: `image-text`, `caption` or `quality`.
+            method: `"naive"`: what is asked is fixed.
+            prompts: None, for the same reason.
+
+        Returns:
+            Scores `[N]` in [0, 1], float32: P(yes) / (P(yes) + P(no)), or the expected rating. They carry a graph only
+            if float images require gradients and gradients are enabled. Such images are prepared without rounding.
+
+        Raises:
+            ValueError: If the model does not answer the task so, inputs do not fit together, a question is longer than
+                the model's context, or gradients are wanted that the model's classes do not carry.
+            TypeError: If something is neither image nor text.
+        """
+        check_answers(self, task, ("scores",))
+        self._check_method(method, prompts)
+        rating = RATINGS[task]
+        first, second = modalities(task)
+        shown = list_items(preds, first, "preds")
+        targets = [None] * len(shown) if second is None else list_items(target, second, "target")
+        if len(shown) != len(targets):
+            raise ValueError(
+                f"Arguments `preds` and `target` must have the same length, but got {len(shown)} and {len(targets)}."
+            )
+        pairs = zip(targets, shown, strict=True) if first == "text" else zip(shown, targets, strict=True)
+        questions = [
+            self.chat.prompt(ask_about(task, image, text), start=rating.start) for image, text in pairs
+        ]
+        words = self.chat.word_tokens(rating.words, rating.start)
+        weights = torch.tensor(rating.weights)
+
+        def expect(prompts: Sequence[Prompt], inputs: Inputs) -> list[Tensor]:
+            probabilities = self._next_logits(inputs)[:, words].softmax(dim=-1)
+            return list(self._finite((probabilities * weights.to(probabilities.device)).sum(dim=-1)))
+
+        return torch.stack(self._answer(questions, expect)).to(self.device)
+
     def with_demonstrations(self, demonstrations: Sequence[Demonstration]) -> Self:
         """This model, on the same weights, with solved samples before every question and in its signature.
 
         Args:
             demonstrations: Samples of the task that will be asked about, `(reference, alternatives, label)`.
+
+        Raises:
+            ValueError: If there are some, and the model compares by scores of one alone.
         """
+        _check_mode(self.mode, demonstrations)
         other = copy.copy(self)
         other.demonstrations = tuple(demonstrations)
         return other
@@ -243,38 +322,62 @@ class GenerativeModel(nn.Module):
 
     # How it answers.
 
-    def _answer(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        """The scores of each prompt's options, in the order of the options, on the CPU."""
+    def _answer(
+        self, prompts: Sequence[Prompt], read: Callable[[Sequence[Prompt], Inputs], list[Tensor]]
+    ) -> list[Tensor]:
+        """What `read` makes of each prompt, prompts whose pixels want gradients apart from others."""
+        wants = [requires_gradients(prompt.images) for prompt in prompts]
+        answers: dict[int, Tensor] = {}
+        for graph in sorted(set(wants)):
+            places = [place for place, wanted in enumerate(wants) if wanted == graph]
+            answers.update(self._pass([(place, prompts[place]) for place in places], read, graph))
+        return [answers[place] for place in range(len(prompts))]
+
+    def _pass(
+        self,
+        prompts: Sequence[tuple[int, Prompt]],
+        read: Callable[[Sequence[Prompt], Inputs], list[Tensor]],
+        graph: bool,
+    ) -> dict[int, Tensor]:
+        """What `read` makes of each prompt, by its number."""
         size = self.batch_size or (_BATCH_ON_CPU if self.device.type == "cpu" else _BATCH_ON_ACCELERATOR)
         # Prompts of like length share a pass, so that a long one does not lengthen all.
-        order = sorted(
-            range(len(prompts)), key=lambda index: (len(prompts[index].images), len(prompts[index].text))
-        )
+        order = sorted(prompts, key=lambda item: (len(item[1].images), len(item[1].text)))
         batches = [
-            [prompts[index] for index in order[start : start + size]] for start in range(0, len(order), size)
+            [prompt for _, prompt in order[start : start + size]] for start in range(0, len(order), size)
         ]
         reader = (SharedImages if encodes_apart(self.backbone) else WholePrompts)(
-            self.backbone, self.processor
+            self.backbone, self.processor, graph
         )
-        answer = self._read_letters if self.mode == "letters" else self._generate
-        with own_precision(), evaluation_mode(self.backbone):
-            scores = [row for asked, inputs in reader.read(batches) for row in answer(asked, inputs)]
-        return [row for _, row in sorted(zip(order, scores, strict=True), key=lambda pair: pair[0])]
+        # Without gradients no weight can receive one.
+        with own_precision(), torch.set_grad_enabled(graph), evaluation_mode(self.backbone, freeze=graph):
+            rows = [row for asked, inputs in reader.read(batches) for row in read(asked, inputs)]
+        if graph and not all(row.requires_grad for row in rows):
+            raise no_gradients(self.processor)
+        return {place: row for (place, _), row in zip(order, rows, strict=True)}
 
-    def _read_letters(self, prompts: Sequence[Prompt], inputs: Inputs) -> list[Tensor]:
+    def _next_logits(self, inputs: Inputs) -> Tensor:
+        """The logits of the next token of each prompt, `[B, V]`, float32."""
         # Classes with positions in space compute them from the mask; others count padding unless they are told.
         if "mm_encoder_outputs" in inputs and "mm_token_type_ids" not in inputs:
             inputs["position_ids"] = (inputs["attention_mask"].cumsum(dim=-1) - 1).clamp_min(0)
         logits: Tensor = self.backbone(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1].float()
+        return logits
+
+    def _read_letters(self, prompts: Sequence[Prompt], inputs: Inputs) -> list[Tensor]:
+        logits = self._next_logits(inputs)
         # What the model never writes, a token that stands for a vector of images for example.
         config: Any = self.backbone.generation_config
         logits[:, config.suppress_tokens or []] = -torch.inf
-        letters = logits.log_softmax(dim=-1)[:, self.chat.letters].cpu()
-        if not bool(letters.isfinite().all()):
+        letters = self._finite(logits.log_softmax(dim=-1)[:, self.chat.letters]).cpu()
+        return [row[: prompt.count] for row, prompt in zip(letters, prompts, strict=True)]
+
+    def _finite(self, scores: Tensor) -> Tensor:
+        if not bool(scores.isfinite().all()):
             raise ValueError(
                 f"Model {self.name!r} gave scores that are not finite: load it with `dtype=torch.float32`."
             )
-        return [row[: prompt.count] for row, prompt in zip(letters, prompts, strict=True)]
+        return scores
 
     def _generate(self, prompts: Sequence[Prompt], inputs: Inputs) -> list[Tensor]:
         generate: Any = self.backbone.generate
@@ -308,7 +411,16 @@ class GenerativeModel(nn.Module):
 
     def _refuse_embedding(self) -> NoReturn:
         raise ValueError(
-            f"Model {self.name!r} is generative: it chooses among alternatives, and has neither embeddings nor a score"
-            " for an image alone. Use `UniSimRanking` or `unisim_rank` with two or more alternatives, or an encoder"
-            " such as 'unisim-vit-l-14'."
+            f"Model {self.name!r} is generative and has no embeddings: it is asked about pictures, alone or in"
+            " comparison. Use `UniSimScore`, `UniSimRanking` or `unisim_rank`, or an encoder such as"
+            " 'unisim-vit-l-14'."
+        )
+
+
+def _check_mode(mode: Mode, demonstrations: Sequence[Demonstration]) -> None:
+    """Refuse solved choices for a model that does not choose."""
+    if mode == "yes-no" and demonstrations:
+        raise ValueError(
+            f"Argument `demonstrations` must be empty in mode 'yes-no', which asks about each picture alone, but got"
+            f" {len(demonstrations)}."
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,60 @@ def to_rgb(image: Path | Image.Image | Tensor) -> Image.Image:
         return pil_to_rgb(image)
     pixels = load_image(image) if isinstance(image, Path) else _to_bytes(image)
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def to_pixels(image: Tensor) -> Tensor:
+    """A float image as `to_rgb` has it, but not rounded, `[3, H, W]` in [0, 1], with its graph."""
+    return flatten_alpha(image[None].to(torch.float32)).expand(-1, 3, -1, -1)[0]
+
+
+def prepare(
+    processor: Any, texts: Sequence[str], images: Sequence[Sequence[Any]], graph: bool, **settings: Any
+) -> Any:
+    """What a processor of transformers makes of texts and of the images in each.
+
+    Args:
+        processor: The processor.
+        texts: The texts.
+        images: Images whose values were checked, for each text; of a graph float tensors.
+        graph: Whether gradients are to reach their pixels.
+        settings: What else the processor takes.
+
+    Raises:
+        ValueError: If the processor takes no tensors with a graph.
+    """
+    if not graph:
+        shown = [[to_rgb(image) for image in row] for row in images]
+        return processor(text=list(texts), images=shown, return_tensors="pt", **settings)
+    if by_pillow(processor.image_processor):
+        raise no_gradients(processor)
+    pixels = [[to_pixels(image) for image in row] for row in images]
+    try:
+        return processor(text=list(texts), images=pixels, do_rescale=False, return_tensors="pt", **settings)
+    except TypeError as error:
+        raise no_gradients(processor) from error
+
+
+def by_pillow(image_processor: Any) -> bool:
+    """Whether an image processor of transformers resizes by Pillow."""
+    return type(image_processor).__name__.endswith("Pil")
+
+
+def no_gradients(processor: Any) -> ValueError:
+    """The refusal of images that require gradients."""
+    kind = f"{type(processor).__name__} with a {type(processor.image_processor).__name__}"
+    return ValueError(
+        f"Images must not require gradients for a generative model whose processor carries none, but got some for a"
+        f" {kind}: detach them, load the model with `resample='bicubic'` if it was loaded otherwise, or take an encoder"
+        " such as 'unisim-vit-l-14'."
+    )
+
+
+def requires_gradients(images: Sequence[Any]) -> bool:
+    """Whether gradients are wanted for the pixels of some of the images."""
+    return torch.is_grad_enabled() and any(
+        isinstance(image, Tensor) and image.requires_grad for image in images
+    )
 
 
 def _to_bytes(pixels: Tensor) -> Tensor:
