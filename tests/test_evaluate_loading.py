@@ -19,10 +19,12 @@ from packaging.requirements import Requirement
 
 import unisim_metrics
 from unisim_metrics.cli import app
-from unisim_metrics.integrations.evaluate.installation import FILES, Publication
+from unisim_metrics.installation import install_extra
+from unisim_metrics.integrations.evaluate.publication import FILES, Publication
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path(unisim_metrics.evaluate_path())
+GIT = "git+https://example.org/unisim-metrics"
 FLAGS = ("HF_EVALUATE_OFFLINE", "HF_HUB_OFFLINE", None)
 
 # No socket leaves this machine. Every line of the output is a name, and what came of loading it.
@@ -69,8 +71,8 @@ load("unisim")
 run("install-evaluate", "--remove")
 """
 PUBLISHING = """
-run("publish-evaluate", "acme", "--private")
-run("publish-evaluate", "acme")
+run("publish-evaluate", "acme", "--private", "--package", "git+https://example.org/unisim-metrics")
+run("publish-evaluate", "acme", "--package", "git+https://example.org/unisim-metrics")
 load("acme/unisim")
 run("install-evaluate")
 load("unisim")
@@ -171,6 +173,40 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
+def small_wheel(folder: Path) -> Path:
+    """A wheel of this package's name and version that holds one line."""
+    version = unisim_metrics.__version__
+    wheel = folder / f"unisim_metrics-{version}-py3-none-any.whl"
+    about = f"unisim_metrics-{version}.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("unisim_metrics.py", "published = True\n")
+        archive.writestr(
+            f"{about}/METADATA", f"Metadata-Version: 2.1\nName: unisim-metrics\nVersion: {version}\n"
+        )
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    return wheel
+
+
+def test_a_space_installs_the_wheel_that_went_into_it(hub, tmp_path):
+    wheel = small_wheel(tmp_path)
+    settings = {"HF_ENDPOINT": hub.address, "HF_TOKEN": "acmes-token", "HF_HUB_DISABLE_XET": "1"}
+    finish(
+        python(f"run('publish-evaluate', 'acme', '--package', {str(wheel)!r})", tmp_path / "home", **settings)
+    )
+    space = hub.files("spaces/acme/unisim")
+    assert {path.name for path in space.iterdir()} == {
+        *FILES,
+        "requirements.txt",
+        wheel.name,
+        ".gitattributes",
+    }
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps"]
+    requirements = ["--requirement", str(space / "requirements.txt")]
+    subprocess.run([*pip, "--target", str(tmp_path / "site"), *requirements], check=True)
+    assert (tmp_path / "site/unisim_metrics.py").read_text(encoding="utf-8") == "published = True\n"
+
+
 def test_published_space_is_loaded_and_a_canonical_one_comes_first(hub, tmp_path):
     canonical = tmp_path / "canonical"
     canonical.mkdir()
@@ -185,7 +221,7 @@ def test_published_space_is_loaded_and_a_canonical_one_comes_first(hub, tmp_path
     assert first == "initial commit"
     assert set(later) == {f"unisim-metrics {unisim_metrics.__version__}"}
     space = hub.files("spaces/acme/unisim")
-    assert {path.name for path in space.iterdir()} == {*FILES, ".gitattributes"}
+    assert {path.name for path in space.iterdir()} == {*FILES, "requirements.txt", ".gitattributes"}
     assert all((space / name).read_bytes() == (FOLDER / name).read_bytes() for name in FILES)
     assert f"Wrote {hub.address}/spaces/acme/unisim/commit/" in notes
 
@@ -211,8 +247,10 @@ def unisim(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]
 
 
 def test_dry_run_tells_what_would_be_written(unisim):
-    status, printed = unisim("publish-evaluate", "acme", "--private", "--dry-run")
+    status, printed = unisim("publish-evaluate", "acme", "--private", "--dry-run", "--package", GIT)
     assert status == 0
+    requirement = f"unisim-metrics[evaluate] @ {GIT}\n"
+    assert re.search(rf"requirements\.txt +{len(requirement)}\b", printed)
     assert "acme/unisim" in printed
     assert "Nothing was written. It would be a private Space" in printed
     for name in FILES:
@@ -231,7 +269,7 @@ def test_dry_run_tells_what_would_be_written(unisim):
     ],
 )
 def test_what_cannot_be_published_is_told(unisim, organisation, status, message):
-    ended, printed = unisim("publish-evaluate", organisation)
+    ended, printed = unisim("publish-evaluate", organisation, "--package", GIT)
     assert ended == status
     assert message in " ".join(printed.split())
 
@@ -241,12 +279,41 @@ def test_missing_extra_is_told(unisim, monkeypatch, words):
     monkeypatch.setitem(sys.modules, "evaluate", None)
     status, printed = unisim(*words)
     assert status == 1
-    assert "pip install 'unisim-metrics[evaluate]'" in printed
+    assert install_extra("evaluate") in " ".join(printed.split())
+
+
+@pytest.mark.parametrize(
+    ("package", "message"),
+    [
+        (None, "`package` must tell where the Space installs unisim-metrics from"),
+        ("dist/none.whl", "there is no file dist/none.whl"),
+        (str(ROOT / "README.md"), "must be an address or a wheel, but got"),
+    ],
+)
+def test_a_space_is_not_published_without_a_package_to_install(package, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
+        Publication.of("acme", package)
+
+
+def test_a_wheel_of_another_package_or_version_is_refused(tmp_path):
+    for name in ("unisim_metrics-0.0.1-py3-none-any.whl", "other-1.0-py3-none-any.whl"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(
+            ValueError, match=f"must be a wheel of unisim-metrics {unisim_metrics.__version__}"
+        ):
+            Publication.of("acme", str(tmp_path / name))
+
+
+def test_a_private_space_does_not_install_a_wheel_out_of_itself(tmp_path):
+    publication = Publication.of("acme", str(small_wheel(tmp_path)))
+    with pytest.raises(ValueError, match="must be an address for a private Space"):
+        publication.publish(private=True)
 
 
 def test_everything_that_makes_the_space_is_there():
-    publication = Publication.of("acme")
+    publication = Publication.of("acme", GIT)
     assert {path.name for path in FOLDER.iterdir() if path.is_file()} == set(FILES)
+    requirements = publication.files.pop("requirements.txt")
     assert publication.files == {name: FOLDER / name for name in FILES}
     _, header, card = (FOLDER / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     settings = yaml.safe_load(header)
@@ -261,6 +328,5 @@ def test_everything_that_makes_the_space_is_there():
         "## Citation",
     ):
         assert heading in card
-    (requirement,) = map(Requirement, (FOLDER / "requirements.txt").read_text(encoding="utf-8").splitlines())
-    assert requirement.name == "unisim-metrics"
-    assert requirement.specifier.contains(unisim_metrics.__version__, prereleases=True)
+    (requirement,) = map(Requirement, requirements.decode().splitlines())
+    assert (requirement.name, requirement.extras, requirement.url) == ("unisim-metrics", {"evaluate"}, GIT)

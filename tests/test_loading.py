@@ -30,6 +30,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.images import Preprocessing
+from unisim_metrics.installation import install_extra
 from unisim_metrics.models import REGISTRY, EncoderModel, PerceptualModel, convert, list_models, load_model
 from unisim_metrics.models.checkpoints import clip as checkpoint
 from unisim_metrics.models.sources.hub import is_hub_id
@@ -352,7 +353,7 @@ class TestPublished:
             f"no converted copy at {cache / 'unisim-vit-l-14'}",
             "UNISIM_HUB_ORG is not set",
             "HF_HUB_OFFLINE is set, so the authors' file was not asked for",
-            "pip install 'unisim-metrics[drive]'",
+            install_extra("drive"),
             "gdown 1exLFqZvantuiu4yx2FtdGb8OcolvFg_f -O unisim-vit-l-14.pt",
             "hf download openai/clip-vit-large-patch14-336 --local-dir base",
             f"unisim convert unisim-vit-l-14.pt {cache / 'unisim-vit-l-14'} --base base --merged",
@@ -372,7 +373,7 @@ class TestPublished:
         with pytest.raises(ModelUnavailableError, match=r"needs gdown, which is not installed") as caught:
             load_model("unisim-vit-b-32")
         assert isinstance(caught.value.__cause__, ImportError)
-        assert "unisim-metrics[drive]" in str(caught.value.__cause__)
+        assert install_extra("drive") in str(caught.value.__cause__)
 
     @pytest.mark.usefixtures("online")
     def test_authors_file_is_converted_once(

@@ -23,6 +23,7 @@ from unisim_metrics.benchmark import (
 from unisim_metrics.benchmark.datasets import registry
 from unisim_metrics.benchmark.datasets.own import write_json_lines
 from unisim_metrics.benchmark.samples import Candidate
+from unisim_metrics.installation import install_extra
 
 LINE = {
     "task": "image-text",
@@ -129,7 +130,7 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert "ModuleNotFoundError: Reading mine.parquet needs pyarrow" in done.stderr
-    assert "unisim-metrics[benchmark]" in done.stderr
+    assert install_extra("benchmark") in done.stderr
 
 
 def test_own_samples_are_written_as_they_are_read(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from unisim_metrics.errors import UniSimError
+from unisim_metrics.installation import install_extra
 
 
 class AnnotationError(UniSimError, ValueError):
@@ -193,9 +194,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Entry]:
     try:
         parquet = import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"Reading {path} needs pyarrow: pip install 'unisim-metrics[benchmark]'."
-        ) from error
+        raise ModuleNotFoundError(f"Reading {path} needs pyarrow: {install_extra('benchmark')}.") from error
     with open(path, "rb") as file:
         try:
             table = parquet.ParquetFile(file)

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from unisim_metrics.installation import install_extra
+
 __all__ = ["PHOTOS", "Crop", "crops", "read_photo"]
 
 # What each shows, in the words of its captions; the first is the fullest.
@@ -60,9 +62,7 @@ def read_photo(name: str) -> Image.Image:
     """
     package = find_spec("skimage")
     if package is None or package.origin is None:
-        raise ModuleNotFoundError(
-            "`unisim bench demo` needs scikit-image: pip install 'unisim-metrics[benchmark,demo]'."
-        )
+        raise ModuleNotFoundError(f"`unisim bench demo` needs scikit-image: {install_extra('demo')}.")
     path = Path(package.origin).parent / "data" / name
     if not path.is_file():
         raise ModuleNotFoundError(f"This scikit-image came without {name}: reinstall it.")

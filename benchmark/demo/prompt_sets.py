@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from unisim_metrics.installation import install_extra
+
 from ..datasets.imagereward import METADATA
 from .distortions import distort
 from .files import write_csv, write_image, write_json
@@ -27,7 +29,7 @@ def write_imagereward(root: Path, seed: int) -> None:
         pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "`unisim bench demo` needs pyarrow: pip install 'unisim-metrics[benchmark,demo]'."
+            f"`unisim bench demo` needs pyarrow: {install_extra('benchmark')}."
         ) from error
     records = []
     for number, scene in enumerate(random_scenes(16, seed + 1)):

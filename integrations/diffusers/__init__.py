@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from unisim_metrics.installation import install_extra
+
 if find_spec("diffusers") is None:
     raise ModuleNotFoundError(
-        "`unisim_metrics.integrations.diffusers` needs diffusers: pip install 'unisim-metrics[diffusers]'."
+        f"`unisim_metrics.integrations.diffusers` needs diffusers: {install_extra('diffusers')}."
     )
 
 from .augmentation import Augmentation

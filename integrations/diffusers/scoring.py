@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 from torchvision.transforms.functional import to_pil_image
 
+from unisim_metrics.installation import install_extra
 from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
@@ -208,9 +209,7 @@ class UniSimScoreCallback(UniSimCallback):
         try:
             from matplotlib import pyplot as plt
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "`plot` needs matplotlib: pip install 'unisim-metrics[plot]'."
-            ) from error
+            raise ModuleNotFoundError(f"`plot` needs matplotlib: {install_extra('plot')}.") from error
         figure, axes = plt.subplots() if ax is None else (None, ax)
         axes.plot(self.steps, self.scores.numpy(), marker="o", markersize=3)
         axes.set_xlabel("step")

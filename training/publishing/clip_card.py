@@ -17,14 +17,14 @@ _TEXT = """\
 
 A UniSim model: [{base}](https://huggingface.co/{base}), adapted to how people judge. Given a reference, image or text,
 it tells which of several alternatives, images or texts, is closer; of images alone, which is better. It was trained
-with [unisim-metrics](https://pypi.org/project/unisim-metrics/) after
+with unisim-metrics after
 [Towards Unified Benchmark and Models for Multi-Modal Perceptual Metrics](https://arxiv.org/abs/2412.10594).
 
 {facts}
 
 ## How to use it
 
-With torchmetrics, `pip install unisim-metrics`:
+With torchmetrics, {install}:
 
 ```python
 from unisim_metrics import UniSimScore

@@ -18,14 +18,14 @@ _TEXT = """\
 
 A generative UniSim model{from_base}. Given a reference, image or text, and several alternatives, images or texts, it
 says which is closer; of images alone, which is better. It was trained with
-[unisim-metrics](https://pypi.org/project/unisim-metrics/) after
+unisim-metrics after
 [Towards Unified Benchmark and Models for Multi-Modal Perceptual Metrics](https://arxiv.org/abs/2412.10594).
 
 {facts}
 
 ## How to use it
 
-With torchmetrics, `pip install unisim-metrics`:
+With torchmetrics, {install}:
 
 ```python
 from unisim_metrics import UniSimRanking

@@ -15,6 +15,7 @@ from unisim_metrics.cli import options as opt
 from unisim_metrics.cli.output import Result, print_table
 from unisim_metrics.cli.scoring import pick_device
 from unisim_metrics.cli.terminal import print_note
+from unisim_metrics.installation import install_extra
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -106,7 +107,7 @@ def read_photos(names: Iterable[str] = tuple(PHOTOS)) -> dict[str, Image.Image]:
 
     package = find_spec("skimage")
     if package is None or package.origin is None:
-        raise ModuleNotFoundError("`unisim demo` needs scikit-image: pip install 'unisim-metrics[demo]'.")
+        raise ModuleNotFoundError(f"`unisim demo` needs scikit-image: {install_extra('demo')}.")
     folder = Path(package.origin).parent / "data"
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:

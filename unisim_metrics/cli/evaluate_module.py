@@ -13,6 +13,7 @@ import typer
 from unisim_metrics.cli import options as opt
 from unisim_metrics.cli.output import Result, print_table
 from unisim_metrics.cli.terminal import print_note
+from unisim_metrics.installation import install_extra
 
 
 def app(
@@ -25,18 +26,16 @@ def app(
         typer.Option(min=1, max=65535, help="The port; the first free one from 7860 on if left out."),
     ] = None,
 ) -> None:
-    r"""Start the app that ranks pictures in the browser, on this machine alone.
+    """Start the app that ranks pictures in the browser, on this machine alone.
 
-    It needs unisim-metrics\[app]. Its address is printed; Ctrl-C ends it.
+    It needs the extra `app`. Its address is printed; Ctrl-C ends it.
 
     [bold]unisim app --model unisim-vit-b-32[/]
     """
     from unisim_metrics import evaluate_path
 
     if find_spec("gradio") is None or find_spec("evaluate") is None:
-        raise ModuleNotFoundError(
-            "`unisim app` needs gradio and evaluate: pip install 'unisim-metrics[app]'."
-        )
+        raise ModuleNotFoundError(f"`unisim app` needs gradio and evaluate: {install_extra('app')}.")
     os.environ["UNISIM_MODEL"] = model
     os.environ["GRADIO_SERVER_NAME"] = host
     if port is not None:
@@ -49,9 +48,9 @@ def app(
 def install_evaluate(
     remove: Annotated[bool, typer.Option("--remove", help="Take the installed copy away again.")] = False,
 ) -> None:
-    r"""Let `evaluate.load("unisim")` find the module on this machine, with or without a network.
+    """Let `evaluate.load("unisim")` find the module on this machine, with or without a network.
 
-    It needs unisim-metrics\[evaluate]. Run it again after an upgrade. A module of that name among the Hub's canonical
+    It needs the extra `evaluate`. Run it again after an upgrade. A module of that name among the Hub's canonical
     ones would come first when online.
     """
     from unisim_metrics.integrations.evaluate import installation
@@ -70,6 +69,13 @@ def publish_evaluate(
     organisation: Annotated[
         str, typer.Argument(metavar="ORG", help="The user or organisation that gets the Space ORG/unisim.")
     ],
+    package: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the Space installs unisim-metrics from: a Git address (git+https://...), or a wheel, which goes"
+            " into the Space; where this installation came from, if that is Git and this is left out."
+        ),
+    ] = None,
     private: Annotated[
         bool, typer.Option("--private", help="Make a new Space that only its owners see.")
     ] = False,
@@ -81,14 +87,15 @@ def publish_evaluate(
 
     All files go in one commit. It needs a token with the right to write there (`hf auth login`).
     """
-    from unisim_metrics.integrations.evaluate.installation import Publication
+    from unisim_metrics.integrations.evaluate.publication import Publication
 
-    publication = Publication.of(organisation)
+    publication = Publication.of(organisation, package)
     if not dry_run:
         print_note(f"Wrote {publication.publish(private)}")
         return
     rows: list[dict[str, Any]] = [
-        {"file": name, "bytes": path.stat().st_size} for name, path in publication.files.items()
+        {"file": name, "bytes": len(content) if isinstance(content, bytes) else content.stat().st_size}
+        for name, content in publication.files.items()
     ]
     print_table(Result(rows, title=publication.repository))
     print_note(

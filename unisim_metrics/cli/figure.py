@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unisim_metrics.cli.output import check_folder
 from unisim_metrics.cli.pairs import Pair
 from unisim_metrics.cli.terminal import visible, visible_lines
+from unisim_metrics.installation import install_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +44,7 @@ def check(file: Path | None) -> None:
     if file.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg", ".jpeg"):
         raise ValueError(f"Option --save-figure must name a .png, .pdf, .svg or .jpg file, but got {file}.")
     if find_spec("matplotlib") is None:
-        raise ModuleNotFoundError(
-            "Option --save-figure needs matplotlib: pip install 'unisim-metrics[plot]'."
-        )
+        raise ModuleNotFoundError(f"Option --save-figure needs matplotlib: {install_extra('plot')}.")
 
 
 def save_ranking(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
+from unisim_metrics.installation import install_extra
 from unisim_metrics.models.checkpoints.conversion import convert
 from unisim_metrics.models.registry import ModelEntry
 from unisim_metrics.models.sources.hub import cache_root, fetch_file, fetch_snapshot, is_offline
@@ -139,8 +140,7 @@ def _fetch_from_drive(entry: ModelEntry, target: Path) -> None:
         import gdown
     except ImportError as error:
         raise ImportError(
-            "fetching the authors' file needs gdown, which is not installed: `pip install"
-            " 'unisim-metrics[drive]'`"
+            f"fetching the authors' file needs gdown, which is not installed: `{install_extra('drive')}`"
         ) from error
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
@@ -187,7 +187,7 @@ def _unavailable(entry: ModelEntry, copy: Path, reasons: list[str]) -> ModelUnav
         f"The model `{entry.name}` is not on this machine and could not be fetched:\n{tried}\n"
         "Ways out:\n"
         "  - with a network, let the package fetch and convert the authors' file: unset HF_HUB_OFFLINE, run"
-        " `pip install 'unisim-metrics[drive]'` and load again;\n"
+        f" `{install_extra('drive')}` and load again;\n"
         f"{by_hand}"
         f"  - use a copy that somebody has put on the Hub as ORG/{entry.name}: `export UNISIM_HUB_ORG=ORG`;\n"
         "  - use the model that comes with the package: load_model('unisim-mini')."

@@ -119,8 +119,7 @@ def read_generative(directory: Path, dtype: torch.dtype | None = None, device_ma
 
     if device_map is not None and importlib.util.find_spec("accelerate") is None:
         raise ModuleNotFoundError(
-            "Argument `device_map` needs accelerate, which is not installed: `pip install"
-            " 'unisim-metrics[training]'` or `pip install accelerate`."
+            "Argument `device_map` needs accelerate, which is not installed: `pip install accelerate`."
         )
     check_model_config(read_json(directory / "config.json"), str(directory / "config.json"))
     try:
