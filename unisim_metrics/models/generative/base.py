@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ from unisim_metrics.models.generative.chat import Chat, Prompt
 from unisim_metrics.models.generative.illustrated import Inputs, SharedImages, WholePrompts, encodes_apart
 from unisim_metrics.models.generative.pictures import no_gradients, requires_gradients
 from unisim_metrics.models.hashing import hash_weights, weights_state
+
+if TYPE_CHECKING:
+    from unisim_metrics.prompts import PromptsLike
+    from unisim_metrics.tasks import Method, Task
 
 _BATCH_ON_CPU = 8
 _BATCH_ON_ACCELERATOR = 32
@@ -55,6 +59,24 @@ class VisionLanguageModel(nn.Module):
         is_qwen = config.model_type == "llava" and config.get_text_config().model_type == "qwen2"
         self.chat = Chat(processor, name, interleaved=is_qwen, family=config.model_type)
         self._hash: tuple[object, str] | None = None
+
+    # What a subclass says.
+
+    @property
+    def input_tag(self) -> str:
+        """What is asked and how the answer is read, for the signature."""
+        raise NotImplementedError
+
+    def compare(
+        self,
+        references: Any,
+        alternatives: Any,
+        task: Task | None = None,
+        method: Method = "naive",
+        prompts: PromptsLike = None,
+    ) -> Tensor:
+        """Score `N` alternatives against each of `B` references: `[B, N]`, higher is closer."""
+        raise NotImplementedError
 
     # What every model offers.
 

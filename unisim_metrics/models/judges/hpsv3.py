@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ _INSTRUCTION = (
 class RewardModel(Qwen2VLModel):
     """Qwen2-VL without its language head, and with the layers that make a reward of a token."""
 
-    _keep_in_fp32_modules_strict: ClassVar[list[str]] = ["rm_head"]
+    _keep_in_fp32_modules_strict = ["rm_head"]  # noqa: RUF012
 
     def __init__(self, config: Qwen2VLConfig) -> None:
         super().__init__(config)
@@ -322,7 +322,7 @@ def _read_backbone(source: JudgeSource, config: Qwen2VLConfig) -> RewardModel:
         on_cpu = options.device_map is None and torch.device(options.device or "cpu").type == "cpu"
         dtype = torch.float32 if on_cpu else weights["language_model.embed_tokens.weight"].dtype
     with no_progress_bar():
-        backbone, report = RewardModel.from_pretrained(
+        read: Any = RewardModel.from_pretrained(
             None,
             config=config,
             state_dict=weights,
@@ -330,9 +330,11 @@ def _read_backbone(source: JudgeSource, config: Qwen2VLConfig) -> RewardModel:
             device_map=options.device_map,
             output_loading_info=True,
         )
+    backbone, report = read
     check_keys(str(source.path), missing=report["missing_keys"], extra=report["unexpected_keys"])
     check_loaded(str(source.path), backbone)
-    return backbone.eval().requires_grad_(False)
+    backbone.eval().requires_grad_(False)
+    return cast(RewardModel, backbone)
 
 
 def _rename(name: str) -> str:
