@@ -68,6 +68,8 @@ def settings() -> dict[str, Any]:
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 4096,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
         "rope_theta": 10000.0,
         "rope_scaling": ROPE,
         "tie_word_embeddings": False,
@@ -294,6 +296,12 @@ class TestLoading:
         save_file({name: value.bfloat16() for name, value in published_weights().items()}, path)
         model: Any = load_model(f"hpsv3:{path}")
         assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+    def test_spread_over_devices(self, file: Path) -> None:
+        pytest.importorskip("accelerate")
+        spread: Any = load_model(f"hpsv3:{file}", device_map={"": "cpu"}, dtype=torch.float32)
+        expected = by_hand(IMAGES[:1], TEXTS[:1])
+        np.testing.assert_allclose(spread.score(IMAGES[:1], TEXTS[:1], "image-text"), expected, atol=1e-5)
 
     def test_a_base_at_hand(self, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: Any, **__: Any) -> Path:
