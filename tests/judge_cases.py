@@ -15,6 +15,7 @@ import test_clip_judges
 import test_dreamsim
 import test_dreamsim_ensemble
 import test_full_reference
+import test_hpsv3
 import test_liqe
 import torch
 from clip_files import PlainCLIP, normalised, random_weights, write
@@ -101,6 +102,12 @@ def _answer_imagereward(_: pytest.MonkeyPatch) -> Answers:
     return {"image-text": np.array([test_blip_judges.reward(hand, *pair) for pair in pairs])}
 
 
+def _write_hpsv3(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    test_hpsv3.shrink(patch, folder)
+    torch.save({"model": test_hpsv3.published_weights()}, folder / "weights.pth")
+    return folder / "weights.pth"
+
+
 def _answer_liqe(_: pytest.MonkeyPatch) -> Answers:
     ratings, means, texts = test_liqe.by_hand(PHOTOS, CAPTIONS)
     return {"quality": ratings, **_by_embeddings(means, texts)}
@@ -153,6 +160,13 @@ CASES = (
         _write_blip(test_blip_judges.reward_weights, None),
         _answer_imagereward,
         "blip.visual_encoder.norm.bias",
+    ),
+    Case(
+        "hpsv3",
+        _write_hpsv3,
+        lambda _: {"image-text": test_hpsv3.by_hand(PHOTOS, CAPTIONS)},
+        "rm_head.5.bias",
+        "model",
     ),
     Case(
         "dreamsim-vit-b-32",

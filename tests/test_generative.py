@@ -143,7 +143,7 @@ class TestLetters:
     ) -> None:
         references, groups = samples("image-image")
         shared = model.compare(references, groups)
-        monkeypatch.setattr("unisim_metrics.models.generative.model.encodes_apart", lambda backbone: False)
+        monkeypatch.setattr("unisim_metrics.models.generative.base.encodes_apart", lambda backbone: False)
         assert torch.allclose(
             model.compare(references, groups).nan_to_num(), shared.nan_to_num(), atol=1e-4, rtol=0
         )

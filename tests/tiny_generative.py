@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,21 @@ _GEMMA_CHAT = (
 )
 
 
-def tokenizer(special: list[str], *, metaspace: bool = False, **names: str) -> Any:
-    """A small BPE tokenizer that has learnt the words of the questions: by bytes, or by Metaspace as Llama's."""
+def tokenizer(special: list[str], *, metaspace: bool = False, texts: Sequence[str] = (), **names: str) -> Any:
+    """A small BPE tokenizer that has learnt the words of the questions: by bytes, or by Metaspace as Llama's.
+
+    Args:
+        special: Its special tokens.
+        metaspace: Which of the two.
+        texts: Further texts, whose words it learns too.
+        names: What else it is made with.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     questions = [ask(task, "x", ["x"] * 3) for task in TASKS]
     corpus = [part for question in questions for part in question.parts if isinstance(part, str)]
-    corpus += _LETTERS + _RATINGS
+    corpus += [*_LETTERS, *_RATINGS, *texts]
     core = Tokenizer(models.BPE(unk_token="<unk>"))
     alphabet = [] if metaspace else pre_tokenizers.ByteLevel.alphabet()
     core.pre_tokenizer = (

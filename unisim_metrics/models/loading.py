@@ -37,6 +37,7 @@ from unisim_metrics.models.encoders.clip import CLIPEncoder
 from unisim_metrics.models.encoders.custom import CustomEncoder
 from unisim_metrics.models.encoders.dual_encoder import DualEncoder
 from unisim_metrics.models.encoders.open_clip import is_open_clip
+from unisim_metrics.models.generative.base import VisionLanguageModel
 from unisim_metrics.models.generative.model import GenerativeModel, Mode
 from unisim_metrics.models.judges.base import JudgeSource
 from unisim_metrics.models.loading_options import GENERATIVE_OPTIONS, Options, refuse
@@ -83,10 +84,11 @@ def load_model(
             open_clip, vision-language model, or any module with ``encode_image`` and ``encode_text``, which
             needs ``preprocessing`` and ``tokenizer``.
         revision: Branch, tag or commit of a Hub id.
-        base: Directory or Hub id of the model that an adapter or ``.pt`` was trained from; found by default.
+        base: Directory or Hub id of the model that an adapter or ``.pt`` was trained from; found by default. For
+            ``hpsv3`` a directory with the configuration and processor of Qwen2-VL.
         device: Where the model goes; the CPU, or where a module already is, by default.
         dtype: Type of the weights; float32 whatever a file stores, or what a module already has, by default. A
-            generative model keeps the file's own type on an accelerator.
+            generative model and ``hpsv3`` keep the file's own type on an accelerator.
         resample: ``"bicubic"``, or ``"pil"`` to resize every image by Pillow: exact, without gradients,
             slower.
         truncate: Whether texts longer than the model's context are cut, with one warning a process, or are an
@@ -95,8 +97,9 @@ def load_model(
             own class, and for weights of open_clip in a file where those published differ.
         tokenizer: The tokenizer, if not the model's own: of transformers for its models, else a callable.
         processor: The processor of a generative model, if not the directory's own.
-        device_map: How a generative model is spread over devices, as transformers takes it; needs accelerate.
-        batch_size: How many questions pass through a generative model at a time.
+        device_map: How a generative model, or ``hpsv3``, is spread over devices, as transformers takes it; needs
+            accelerate.
+        batch_size: How many questions pass through a generative model, or ``hpsv3``, at a time.
         mode: How a generative model compares: by ``"letters"`` (the default), in the text that it writes
             (``"generate"``), or by scoring each alternative alone where it can (``"yes-no"``).
         debias: Whether a generative model is asked in several orders of the alternatives; not by default.
@@ -161,7 +164,7 @@ def load_model(
     return model if device is None else model.to(device)
 
 
-def _from_name(target: str | PathLike[str], options: Options) -> EncoderModel | GenerativeModel:
+def _from_name(target: str | PathLike[str], options: Options) -> EncoderModel | VisionLanguageModel:
     name = str(target)
     is_text = isinstance(target, str)
     if is_text and name in REGISTRY:
@@ -185,7 +188,7 @@ def _from_name(target: str | PathLike[str], options: Options) -> EncoderModel | 
     raise ValueError(_unknown(name))
 
 
-def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | GenerativeModel:
+def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | VisionLanguageModel:
     if entry.kind == "bundled":
         refuse(options, f"`{entry.name}`", "revision", "base")
         directory = Path(str(resources.files("unisim_metrics") / "assets" / entry.name))
@@ -206,9 +209,12 @@ def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | Genera
     return model
 
 
-def _from_judge(entry: ModelEntry, file: str, options: Options) -> EncoderModel:
+def _from_judge(entry: ModelEntry, file: str, options: Options) -> EncoderModel | VisionLanguageModel:
     """A judge from its file, which is fetched if none is named."""
-    refuse(options, f"`{entry.name}`", "base", "preprocessing", "tokenizer", *GENERATIVE_OPTIONS)
+    reader = importlib.import_module(f"unisim_metrics.models.judges.{entry.reader}")
+    others = ("base", "preprocessing", "tokenizer", *GENERATIVE_OPTIONS)
+    taken = getattr(reader, "OPTIONS", ())
+    refuse(options, f"`{entry.name}`", *(option for option in others if option not in taken))
     if file:
         refuse(options, f"the file {file}", "revision", "token")
         path = Path(file).expanduser()
@@ -219,10 +225,7 @@ def _from_judge(entry: ModelEntry, file: str, options: Options) -> EncoderModel:
     else:
         path = find_weights(entry, options.revision, options.cache_dir, options.token)
     tell_terms(entry)
-    reader = importlib.import_module(f"unisim_metrics.models.judges.{entry.reader}")
-    model: EncoderModel = reader.load(
-        JudgeSource(path, entry.name, options.truncate, options.cache_dir, options.token)
-    )
+    model: EncoderModel | VisionLanguageModel = reader.load(JudgeSource(path, entry.name, options))
     return model
 
 

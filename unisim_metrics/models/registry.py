@@ -156,6 +156,16 @@ _ENTRIES = (
         file="HPS_v2.1_compressed.pt",
     ),
     ModelEntry(
+        "hpsv3",
+        "judge",
+        "HPSv3, Qwen2-VL-7B with a reward trained on people's choices among pictures",
+        source="MizzenAI/HPSv3",
+        revision="4f81e3e09edd82fe3c5f636444c721b592a735ca",
+        tasks=("image-text",),
+        reader="hpsv3",
+        file="HPSv3.safetensors",
+    ),
+    ModelEntry(
         "pac-s-vit-b-32",
         "judge",
         "PAC-S, CLIP ViT-B/32 (OpenAI) tuned on generated captions and images",

@@ -117,10 +117,7 @@ def read_generative(directory: Path, dtype: torch.dtype | None = None, device_ma
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
-    if device_map is not None and importlib.util.find_spec("accelerate") is None:
-        raise ModuleNotFoundError(
-            "Argument `device_map` needs accelerate, which is not installed: `pip install accelerate`."
-        )
+    check_device_map(device_map)
     check_model_config(read_json(directory / "config.json"), str(directory / "config.json"))
     try:
         with no_progress_bar():
@@ -141,13 +138,26 @@ def read_generative(directory: Path, dtype: torch.dtype | None = None, device_ma
         missing=report["missing_keys"],
         extra=[key for key in report["unexpected_keys"] if not key.endswith(_OLD_BUFFERS)],
     )
+    check_loaded(str(directory), backbone)
+    return backbone.eval().requires_grad_(False)
+
+
+def check_device_map(device_map: Any) -> None:
+    """Raise a `ModuleNotFoundError` if weights are to be spread over devices, and accelerate is not installed."""
+    if device_map is not None and importlib.util.find_spec("accelerate") is None:
+        raise ModuleNotFoundError(
+            "Argument `device_map` needs accelerate, which is not installed: `pip install accelerate`."
+        )
+
+
+def check_loaded(source: str, backbone: Any) -> None:
+    """Raise a `CheckpointError` if a weight lies on a disk, for want of room, or is not finite."""
     if any(weight.is_meta for weight in backbone.parameters()):
         raise CheckpointError(
-            f"The model in {directory} does not fit the devices of `device_map`, and weights that lie on a disk are not"
+            f"The model in {source} does not fit the devices of `device_map`, and weights that lie on a disk are not"
             " supported: take a smaller `dtype`, or more devices."
         )
-    check_finite(str(directory), backbone)
-    return backbone.eval().requires_grad_(False)
+    check_finite(source, backbone)
 
 
 def read_processor(directory: Path, resample: Resample = "bicubic") -> Any:

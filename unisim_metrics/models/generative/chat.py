@@ -133,7 +133,7 @@ class Chat:
     def user(self, parts: Sequence[Part]) -> dict[str, Any]:
         """Return a turn of the user's, of texts and images, as chat templates take it."""
         content = [
-            {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": self._plain(part)}
+            {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": self.plain(part)}
             for part in parts
         ]
         return {"role": "user", "content": content}
@@ -155,7 +155,7 @@ class Chat:
             ) from error
         return text
 
-    def _plain(self, text: str) -> str:
+    def plain(self, text: str) -> str:
         """Break up control tokens that a caption holds: it must not end the question or bring in an image."""
         return self._control_tokens.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 

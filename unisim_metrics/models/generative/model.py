@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
 from unisim_metrics.models.answering import Way, check_answers
-from unisim_metrics.models.evaluation import evaluation_mode, own_precision
-from unisim_metrics.models.generative.chat import Chat, Prompt
-from unisim_metrics.models.generative.illustrated import Inputs, SharedImages, WholePrompts, encodes_apart
+from unisim_metrics.models.generative.base import VisionLanguageModel
+from unisim_metrics.models.generative.chat import Prompt
+from unisim_metrics.models.generative.illustrated import Inputs
 from unisim_metrics.models.generative.instructions import (
     Demonstration,
     ask,
@@ -24,9 +24,8 @@ from unisim_metrics.models.generative.instructions import (
     parse_letter,
     solve,
 )
-from unisim_metrics.models.generative.pictures import by_pillow, no_gradients, preparation, requires_gradients
+from unisim_metrics.models.generative.pictures import by_pillow, preparation
 from unisim_metrics.models.generative.ratings import RATINGS, ask_about, ratings_hash
-from unisim_metrics.models.hashing import hash_weights, weights_state
 from unisim_metrics.prompts import check_prompts
 from unisim_metrics.tasks import TASKS, check_method, check_task, modalities
 
@@ -36,13 +35,11 @@ if TYPE_CHECKING:
 
 Mode = Literal["letters", "generate", "yes-no"]
 
-_BATCH_ON_CPU = 8
-_BATCH_ON_ACCELERATOR = 32
 # As in the authors' code. Greedy: the paper's protocol draws nothing at random.
 NEW_TOKENS = 512
 
 
-class GenerativeModel(nn.Module):
+class GenerativeModel(VisionLanguageModel):
     """A model of `AutoModelForImageTextToText` as a perceptual model.
 
     To compare, it is asked the question of the task (paper, Table 7) about all alternatives at once, and answers by a
@@ -73,8 +70,6 @@ class GenerativeModel(nn.Module):
             argument is out of its range.
     """
 
-    embeds = False
-
     def __init__(
         self,
         backbone: nn.Module,
@@ -86,38 +81,15 @@ class GenerativeModel(nn.Module):
         debias: bool = False,
         demonstrations: Sequence[Demonstration] = (),
     ) -> None:
-        super().__init__()
         if mode not in get_args(Mode):
             raise ValueError(f"Argument `mode` must be one of {get_args(Mode)}, but got {mode!r}.")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"Argument `batch_size` must be at least 1, but got {batch_size}.")
         _check_mode(mode, demonstrations)
-        self.backbone = backbone
-        self.processor = processor
-        self.name = name
-        self.batch_size = batch_size
+        super().__init__(backbone, processor, name, batch_size=batch_size)
         self.mode: Mode = mode
         self.debias = debias
         self.demonstrations = tuple(demonstrations)
-        self.training = False
-        if processor.tokenizer.pad_token_id is None:
-            processor.tokenizer.pad_token = processor.tokenizer.eos_token
-        config: Any = backbone.config
-        is_qwen = config.model_type == "llava" and config.get_text_config().model_type == "qwen2"
-        self.chat = Chat(processor, name, interleaved=is_qwen, family=config.model_type)
-        self._hash: tuple[object, str] | None = None
 
     # What every model offers.
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are, or the first of them."""
-        return next(self.backbone.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type of the weights."""
-        return next(self.backbone.parameters()).dtype
 
     @property
     def tasks(self) -> Mapping[Task, Way | tuple[Way, ...]]:
@@ -151,33 +123,6 @@ class GenerativeModel(nn.Module):
         if choices and self.demonstrations:
             parts.append(f"{len(self.demonstrations)}-shot")
         return "/".join(parts)
-
-    def weights_hash(self) -> str:
-        """SHA-256, in hex, of the weights. It is computed once and again after a weight has changed."""
-        state = weights_state(self.backbone)
-        if self._hash is None or self._hash[0] != state:
-            self._hash = (state, hash_weights(self.backbone.state_dict()))
-        return self._hash[1]
-
-    def embed_images(self, images: Any) -> NoReturn:
-        """Refuse: a generative model has no embeddings.
-
-        Raises:
-            ValueError: Always.
-        """
-        self._refuse_embedding()
-
-    def embed_texts(self, texts: Any) -> NoReturn:
-        """Refuse: a generative model has no embeddings.
-
-        Raises:
-            ValueError: Always.
-        """
-        self._refuse_embedding()
-
-    def count_truncated(self, texts: str | Sequence[str]) -> int:
-        """Nought: a question that is longer than the context is an error, and no text is ever cut."""
-        return 0
 
     @torch.no_grad()
     def compare(
@@ -302,59 +247,7 @@ class GenerativeModel(nn.Module):
         other.demonstrations = tuple(demonstrations)
         return other
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move the weights, or convert them, and return the model itself.
-
-        Raises:
-            ValueError: If the weights are spread over several devices: they stay where they are.
-        """
-        devices = set(getattr(self.backbone, "hf_device_map", {}).values())
-        if len(devices) > 1:
-            raise ValueError(
-                f"Model {self.name!r} is spread over the devices {sorted(map(str, devices))} and cannot be moved: load"
-                " it with `device=` instead of `device_map=`."
-            )
-        return super().to(*args, **kwargs)
-
-    def train(self, mode: bool = True) -> Self:
-        """Keep evaluation mode, whatever ``mode``; a user's module that is shared keeps its own."""
-        return self
-
     # How it answers.
-
-    def _answer(
-        self, prompts: Sequence[Prompt], read: Callable[[Sequence[Prompt], Inputs], list[Tensor]]
-    ) -> list[Tensor]:
-        """What `read` makes of each prompt, prompts whose pixels want gradients apart from others."""
-        wants = [requires_gradients(prompt.images) for prompt in prompts]
-        answers: dict[int, Tensor] = {}
-        for graph in sorted(set(wants)):
-            places = [place for place, wanted in enumerate(wants) if wanted == graph]
-            answers.update(self._pass([(place, prompts[place]) for place in places], read, graph))
-        return [answers[place] for place in range(len(prompts))]
-
-    def _pass(
-        self,
-        prompts: Sequence[tuple[int, Prompt]],
-        read: Callable[[Sequence[Prompt], Inputs], list[Tensor]],
-        graph: bool,
-    ) -> dict[int, Tensor]:
-        """What `read` makes of each prompt, by its number."""
-        size = self.batch_size or (_BATCH_ON_CPU if self.device.type == "cpu" else _BATCH_ON_ACCELERATOR)
-        # Prompts of like length share a pass, so that a long one does not lengthen all.
-        order = sorted(prompts, key=lambda item: (len(item[1].images), len(item[1].text)))
-        batches = [
-            [prompt for _, prompt in order[start : start + size]] for start in range(0, len(order), size)
-        ]
-        reader = (SharedImages if encodes_apart(self.backbone) else WholePrompts)(
-            self.backbone, self.processor, graph
-        )
-        # Without gradients no weight can receive one.
-        with own_precision(), torch.set_grad_enabled(graph), evaluation_mode(self.backbone, freeze=graph):
-            rows = [row for asked, inputs in reader.read(batches) for row in read(asked, inputs)]
-        if graph and not all(row.requires_grad for row in rows):
-            raise no_gradients(self.processor)
-        return {place: row for (place, _), row in zip(order, rows, strict=True)}
 
     def _next_logits(self, inputs: Inputs) -> Tensor:
         """The logits of the next token of each prompt, `[B, V]`, float32."""
@@ -371,13 +264,6 @@ class GenerativeModel(nn.Module):
         logits[:, config.suppress_tokens or []] = -torch.inf
         letters = self._finite(logits.log_softmax(dim=-1)[:, self.chat.letters]).cpu()
         return [row[: prompt.count] for row, prompt in zip(letters, prompts, strict=True)]
-
-    def _finite(self, scores: Tensor) -> Tensor:
-        if not bool(scores.isfinite().all()):
-            raise ValueError(
-                f"Model {self.name!r} gave scores that are not finite: load it with `dtype=torch.float32`."
-            )
-        return scores
 
     def _generate(self, prompts: Sequence[Prompt], inputs: Inputs) -> list[Tensor]:
         generate: Any = self.backbone.generate
@@ -408,13 +294,6 @@ class GenerativeModel(nn.Module):
                 f"Argument `prompts` must be None for the generative model {self.name!r}, whose questions are fixed,"
                 f" but got {prompts!r}."
             )
-
-    def _refuse_embedding(self) -> NoReturn:
-        raise ValueError(
-            f"Model {self.name!r} is generative and has no embeddings: it is asked about pictures, alone or in"
-            " comparison. Use `UniSimScore`, `UniSimRanking` or `unisim_rank`, or an encoder such as"
-            " 'unisim-vit-l-14'."
-        )
 
 
 def _check_mode(mode: Mode, demonstrations: Sequence[Demonstration]) -> None:

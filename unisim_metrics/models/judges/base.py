@@ -15,6 +15,7 @@ from unisim_metrics.images import list_images
 from unisim_metrics.models.answering import MAIN_VIEW, check_answers
 from unisim_metrics.models.encoders.base import EncoderModel
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
+from unisim_metrics.models.loading_options import Options
 from unisim_metrics.models.sources.hub import fetch_file
 from unisim_metrics.prompts import check_prompts, resolve_prompts
 from unisim_metrics.tasks import check_method
@@ -31,16 +32,22 @@ class JudgeSource:
     Attributes:
         path: The file of its weights.
         name: What the signature calls it; its name in the registry.
-        truncate: Whether texts longer than the context are cut.
-        cache_dir: Where the Hub's cache is, if not where ``huggingface_hub`` puts it.
-        token: For a private repository of the Hub.
+        options: What the caller chose.
     """
 
     path: Path
     name: str
-    truncate: bool = True
-    cache_dir: str | Path | None = None
-    token: str | bool | None = None
+    options: Options
+
+    @property
+    def truncate(self) -> bool:
+        """Whether texts longer than the context are cut."""
+        return self.options.truncate
+
+    @property
+    def cache_dir(self) -> str | Path | None:
+        """Where the Hub's cache is, if not where ``huggingface_hub`` puts it."""
+        return self.options.cache_dir
 
     def fetch(self, repository: str, file: str, revision: str) -> Path:
         """Return what a judge needs beside its weights, a file of the Hub.
@@ -49,7 +56,7 @@ class JudgeSource:
             ModelUnavailableError: If it cannot be fetched.
         """
         try:
-            return fetch_file(repository, file, revision, cache_dir=self.cache_dir, token=self.token)
+            return fetch_file(repository, file, revision, **self.options.hub())
         except OSError as error:
             raise ModelUnavailableError(
                 f"The model `{self.name}` needs {file} of `{repository}`, which could not be fetched: {error}. On a"

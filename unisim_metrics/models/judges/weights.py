@@ -48,7 +48,22 @@ def load_exactly(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     Raises:
         CheckpointError: If a tensor is missing, left over, of another shape, or not finite.
     """
-    wanted = model.state_dict()
+    check_exactly(model.state_dict(), weights, path)
+    model.load_state_dict(dict(weights))
+    check_finite(str(path), model)
+
+
+def check_exactly(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not exactly a model's own.
+
+    Args:
+        wanted: The model's, of any device: their shapes count.
+        weights: The weights, by the model's own names.
+        path: What error texts call the file.
+
+    Raises:
+        CheckpointError: If a tensor is missing, left over, or of another shape.
+    """
     misshapen = [
         f"{key}: {tuple(weights[key].shape)} instead of {tuple(tensor.shape)}"
         for key, tensor in wanted.items()
@@ -58,8 +73,6 @@ def load_exactly(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     if missing or extra or misshapen:
         told = describe_keys(missing=missing, extra=extra, of_a_wrong_shape=misshapen)
         raise CheckpointError(f"The weights in {path} must be exactly the model's, but {told}.")
-    model.load_state_dict(dict(weights))
-    check_finite(str(path), model)
 
 
 def build_clip(weights: Mapping[str, Tensor], architecture: Mapping[str, Any], path: Path) -> nn.Module:
