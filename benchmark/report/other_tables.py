@@ -5,15 +5,16 @@ What was measured on other samples is in no table, average or figure beside the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from ..costs.efficiency import EfficiencyReport, ModelEfficiency
 from ..provenance import TITLES, Provenance
 from ..results.files import SetResult
-from ..results.summary import summarize
+from ..results.summary import summarize, task_means
 from ..statistics.intervals import Estimate
+from ..tasks import TASKS
 from .measurements import Measurement
 
 KINDS = ("images", "texts", "comparisons")
@@ -85,8 +86,37 @@ def apart_rows(measurements: Iterable[Measurement], names: Mapping[str, str]) ->
 
 def other_tables(efficiency: EfficiencyReport | None, apart: Iterable[ApartRow]) -> list[OtherTable]:
     """Return the tables of what was measured on other samples and of what models cost, as far as there is any."""
-    tables = [apart_table(rows)] if (rows := tuple(apart)) else []
+    tables = apart_tables(tuple(apart))
     return tables if efficiency is None else [*tables, efficiency_table(efficiency)]
+
+
+def apart_tables(rows: Sequence[ApartRow]) -> list[OtherTable]:
+    """Return the tables of what was measured on other samples: the demo by task, if it was run, and all by set."""
+    demo = [row for row in rows if row.result.provenance == "demo" and not row.result.demonstrations]
+    return ([demo_table(demo)] if demo else []) + ([apart_table(rows)] if rows else [])
+
+
+def demo_table(rows: Iterable[ApartRow]) -> OtherTable:
+    """Return the table of models by tasks on the demo's samples, with a dash where a model answers none of a task."""
+    models: dict[str, list[ApartRow]] = {}
+    for row in rows:
+        models.setdefault(row.id, []).append(row)
+    lines = []
+    for own in models.values():
+        means = task_means(
+            {row.result.dataset: row.result for row in own}, {row.result.dataset: row.figure for row in own}
+        )
+        cells = (f"{100 * means[task.id]:.1f}" if task.id in means else "–" for task in TASKS)
+        lines.append((own[0].name, *cells))
+    return OtherTable(
+        "demo",
+        "The demo by task",
+        "Per cent: the mean of a task's sets that were run, on the demo's samples, which nobody judged. –: the model"
+        " does not answer the task, or none of its sets was run.",
+        ("Model", *(task.title for task in TASKS)),
+        range(1, len(TASKS) + 1),
+        tuple(lines),
+    )
 
 
 def apart_table(rows: Iterable[ApartRow]) -> OtherTable:

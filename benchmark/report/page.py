@@ -17,7 +17,7 @@ from ..tasks import TASKS
 from .charts import plot, radar, scatter
 from .figures import icl_curves, nafc_curves, task_maps
 from .measurements import SETS, Measurement
-from .other_tables import KINDS, ApartRow, apart_table, describe_costs, efficiency_table
+from .other_tables import KINDS, ApartRow, OtherTable, apart_tables, describe_costs, efficiency_table
 from .tables import GROUPS, Cell, Row, Table, groups_of
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def to_html(
     rows = {row.id: row for table in tables.values() for row in table.rows}
     keys = {id: f"m{number}" for number, id in enumerate(rows)}
     names = {key: rows[id].name for id, key in keys.items()}
+    others = apart_tables(apart)
     averages = _averages(tables)
     task_titles = {task.id: task.title for task in TASKS}
     both = {
@@ -90,7 +91,7 @@ def to_html(
         script=_resource("page.js"),
         version=__version__,
         summary=_summary(rows.values()),
-        sections=_sections(bool(known), bool(apart)),
+        sections=_sections(bool(known), others),
         commands=_COMMANDS,
         groups={
             key: title for key, title in GROUPS.items() if any(row.group == key for row in rows.values())
@@ -105,7 +106,7 @@ def to_html(
         nafc=plot(nafc, names, unit="alternatives") if nafc else None,
         icl=plot(icl, names, unit="demonstrations") if icl else None,
         efficiency=efficiency and _efficiency(efficiency),
-        apart=apart_table(apart) if apart else None,
+        others=others,
         provenance=[
             _provenance(measured, rows[measured.id].name) for measured in known if measured.id in rows
         ],
@@ -205,11 +206,11 @@ def _drawn(rows: Mapping[str, Row], keys: Mapping[str, str]) -> list[str]:
     return [keys[id] for id in (measured + examples)[:_COLORS]]
 
 
-def _sections(measured: bool, apart: bool) -> dict[str, str]:
+def _sections(measured: bool, others: Iterable[OtherTable]) -> dict[str, str]:
     sections = {"overview": "Overview"}
     sections |= {f"table-{table.number}": table.title for table in PAPER_TABLES.values()}
     sections |= {"correlation": "Do tasks agree?", "curves": "Curves", "efficiency": "Efficiency"}
-    sections |= {"apart": "Other samples"} if apart else {}
+    sections |= {other.id: other.title for other in others}
     return {**sections, "provenance": "What was measured"} if measured else sections
 
 

@@ -119,6 +119,22 @@ def summarize(
     )
 
 
+def task_means(results: Mapping[str, SetResult], figures: Mapping[str, Estimate]) -> dict[str, float]:
+    """Return the mean of each task over those of its sets that were run, be they all or not.
+
+    Args:
+        results: The results of one model, by set.
+        figures: Their figures, by set.
+
+    Returns:
+        The means by the task's id, in the order of `TASKS`; nothing of a task of which no set was run.
+    """
+    values: dict[str, list[float]] = {}
+    for name, result in results.items():
+        values.setdefault(_task(result).id, []).append(figures[name].value)
+    return {task.id: fmean(values[task.id]) for task in TASKS if task.id in values}
+
+
 def nafc_curve(
     results: Mapping[str, SetResult], *, resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> dict[int, Estimate]:

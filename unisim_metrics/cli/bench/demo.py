@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unisim_metrics.cli import completion
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.bench.run import Overwriting, run
+from unisim_metrics.cli.bench.run import Overwriting, ask, figures_of, tells
+from unisim_metrics.cli.output import Output, Result
+from unisim_metrics.cli.scoring import pick_device
 from unisim_metrics.cli.terminal import print_note
+
+if TYPE_CHECKING:
+    from unisim_metrics.benchmark.results.files import SetResult
+    from unisim_metrics.models import PerceptualModel
 
 
 def demo(
@@ -20,7 +28,17 @@ def demo(
         list[str] | None,
         typer.Option("--dataset", "-d", help="A set; may be repeated. All 25 if left out."),
     ] = None,
-    model: opt.ModelOption = opt.DEFAULT_MODEL,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A name (see `unisim models`), NAME:FILE, a directory, a Hub id; may be repeated. The bundled model if"
+            " left out.",
+            autocompletion=completion.models,
+        ),
+    ] = None,
+    n: Annotated[int | None, typer.Option(min=1, help="Samples of each set; all if left out.")] = None,
     device: opt.DeviceOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Which pictures.")] = 0,
     form: opt.FormatOption = None,
@@ -30,32 +48,50 @@ def demo(
     """Run all 25 sets without any download, in small: photographs that come with scikit-image, and drawn scenes.
 
     They lie in the layouts of the real sets and are read as those are, but nobody judged them: the figures tell
-    whether the benchmark works, and little about a model. So reports set them apart. It needs the extras benchmark and
-    demo.
+    whether the benchmark works, and little about a model. So reports set them apart. Of one model each figure is
+    printed, of several a table of models by tasks, with a dash where a model does not answer a task. It needs the
+    extras benchmark and demo.
 
-    [bold]unisim bench demo --output DIR[/]  ·  [bold]unisim bench report --results DIR/results[/]
+    [bold]unisim bench demo --output DIR[/]  ·  [bold]unisim bench demo -m unisim-mini -m liqe:liqe_mix.pt --n 20[/]
     """
+    from unisim_metrics import load_model
     from unisim_metrics.benchmark.demo import write_demo
+    from unisim_metrics.benchmark.report import write_report
 
-    data = write_demo(output / "data", seed, dataset or None)
+    destination = Output(form, as_json, as_csv)
+    destination.check()
+    data, results = write_demo(output / "data", seed, dataset or None), output / "results"
     print_note(f"Wrote the sets to {data}")
-    run(
-        model,
-        root=data,
-        dataset=dataset,
-        task=None,
-        results=output / "results",
-        split="test",
-        n=None,
-        seed=0,
-        workers=None,
-        batch_size=None,
-        device=device,
-        demonstrations=0,
-        max_lost=0,
-        overwrite=Overwriting.ALWAYS,
-        no_cache=True,
-        form=form,
-        as_json=as_json,
-        as_csv=as_csv,
-    )
+    names, rows, failed = list(dict.fromkeys(model or [opt.DEFAULT_MODEL])), [], False
+    for name in names:
+        loaded = load_model(name, device=pick_device(device))
+        sets = [each for each in dataset if _answers(loaded, each, data)] if dataset else None
+        if sets == []:
+            raise ValueError(f"Option --dataset names no set that the model {name} answers.")
+        settings = {"n": n, "cache": False, "max_lost": 0, "overwrite": Overwriting.ALWAYS.value}
+        found, lacking = ask(loaded, sets, data, results=results, **settings)
+        failed |= lacking
+        rows += figures_of(found) if len(names) == 1 else [_by_task(name, found)]
+    if tells():
+        title = f"{names[0]}, seed 0" if len(names) == 1 else "The demo by task: shares that are right"
+        destination.write(Result(rows, title=title))
+        page = write_report(output / "report", [results])[0]
+        print_note(f"Results are in {results}, and a report of them in {page}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _answers(model: PerceptualModel, dataset: str, data: Path) -> bool:
+    from unisim_metrics.benchmark import load_dataset
+    from unisim_metrics.benchmark.running.abilities import why_not
+
+    return why_not(model, load_dataset(dataset, data).task) is None
+
+
+def _by_task(name: str, found: Mapping[str, SetResult]) -> dict[str, Any]:
+    """A model's mean on each task, None where it answers none of its sets."""
+    from unisim_metrics.benchmark.results.summary import summarize, task_means
+    from unisim_metrics.benchmark.tasks import TASKS
+
+    means = task_means(found, summarize(found).datasets)
+    return {"model": name, **{task.title: means.get(task.id) for task in TASKS}}

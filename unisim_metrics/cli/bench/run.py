@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +18,8 @@ from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.terminal import print_error, print_note, print_warning
 
 if TYPE_CHECKING:
-    from unisim_metrics.benchmark.datasets import Protocol
     from unisim_metrics.benchmark.results.files import SetResult
+    from unisim_metrics.models import PerceptualModel
 
 
 class Overwriting(str, Enum):
@@ -94,48 +94,70 @@ def run(
     [bold]unisim bench run unisim-mini --root DATA[/]  ·
     [bold]unisim bench run unisim-vit-b-32 --root DATA --task iqa --dataset mine.jsonl[/]
     """
-    from unisim_metrics.benchmark.errors import BenchmarkError
-    from unisim_metrics.benchmark.running.runner import run as run_benchmark
     from unisim_metrics.benchmark.tasks import find_task
     from unisim_metrics.cli.scoring import pick_device
 
     destination = Output(form, as_json, as_csv, output)
     destination.check()
-    warnings.showwarning = lambda message, *_, **__: print_warning(str(message))
     named = [name for each in task or [] for name in find_task(each).datasets] + (dataset or [])
-    failures: Mapping[str, str] = {}
-    try:
-        found = run_benchmark(
-            model,
-            list(dict.fromkeys(named)) or None,
-            root,
-            results=results,
-            split=split,
-            n=n,
-            seed=seed,
-            protocol=cast("Protocol", protocol),
-            cache=not no_cache,
-            workers=workers,
-            batch_size=batch_size,
-            max_lost=max_lost,
-            overwrite=overwrite.value,
-            demonstrations=demonstrations,
-            device=None if device is None else pick_device(device),
-        )
-    except BenchmarkError as error:
-        found, failures = error.results, error.failures
-    # Where several processes share the work, one tells of it.
-    if os.environ.get("RANK", "0") == "0":
-        for name, reason in failures.items():
-            print_error(f"{name}: {reason}")
-        if found:
-            destination.write(Result(_rows(found), title=f"{model}, seed {seed}"))
-            print_note(f"Results are in {results}")
-    if failures:
+    found, failed = ask(
+        model,
+        list(dict.fromkeys(named)) or None,
+        root,
+        device=None if device is None else pick_device(device),
+        results=results,
+        split=split,
+        n=n,
+        seed=seed,
+        protocol=protocol,
+        cache=not no_cache,
+        workers=workers,
+        batch_size=batch_size,
+        max_lost=max_lost,
+        overwrite=overwrite.value,
+        demonstrations=demonstrations,
+    )
+    if found and tells():
+        destination.write(Result(figures_of(found), title=f"{model}, seed {seed}"))
+        print_note(f"Results are in {results}")
+    if failed:
         raise typer.Exit(1)
 
 
-def _rows(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
+def tells() -> bool:
+    """Whether this process is the one that prints, where several share the work."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def ask(
+    model: str | PerceptualModel, datasets: Sequence[str] | None, root: Path, **settings: Any
+) -> tuple[Mapping[str, SetResult], bool]:
+    """Ask a model about sets of the benchmark; print why sets failed.
+
+    Args:
+        model: What `unisim_metrics.benchmark.run` takes.
+        datasets: The sets; all that are there if None.
+        root: The data root.
+        settings: What else `unisim_metrics.benchmark.run` takes.
+
+    Returns:
+        The results by set, and whether any set failed.
+    """
+    from unisim_metrics.benchmark.errors import BenchmarkError
+    from unisim_metrics.benchmark.running.runner import run as run_benchmark
+
+    warnings.showwarning = lambda message, *_, **__: print_warning(str(message))
+    try:
+        found = run_benchmark(model, datasets, root, **settings)
+    except BenchmarkError as error:
+        if tells():
+            for name, reason in error.failures.items():
+                print_error(f"{name}: {reason}")
+        return error.results, bool(error.failures)
+    return found, False
+
+
+def figures_of(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
     """One row a figure, and one for the mean of each task that is complete."""
     from unisim_metrics.benchmark.results.summary import summarize
     from unisim_metrics.benchmark.tasks import TASKS, task_of
