@@ -7,6 +7,7 @@ images of one prompt compete (N-alternative forced choice): what group-relative 
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
@@ -28,6 +29,10 @@ from .arrays import channels_first, channels_first_batch, device_of
 
 Kind = Literal["win-rate", "score"]
 Metadata: TypeAlias = Sequence[Mapping[str, Any]]
+
+# Trainers call rewards from several threads, while a model that came by name is one for all of them: it moves between
+# devices, and a tokenizer of the Hub must not be used by two threads at once.
+_one_at_a_time = threading.RLock()
 
 
 class Batch(NamedTuple):
@@ -104,11 +109,12 @@ class UniSimRewardFunction(ABC):
                 f"Argument `prompts` must have one text for each of the {count} images, but got {prompts!r}."
             )
         device = device_of(batch.images)
-        if device is None:
-            device = self.model.device
-        elif device != self.model.device:
-            self.model.to(device)
-        rewards, scores = self.score(batch)
+        with _one_at_a_time:
+            if device is None:
+                device = self.model.device
+            elif device != self.model.device:
+                self.model.to(device)
+            rewards, scores = self.score(batch)
         total = torch.stack([weight * rewards[task].float() for task, weight in self.weights.items()]).sum(
             dim=0
         )

@@ -24,7 +24,7 @@ from markdown_it.token import Token
 ROOT = Path(__file__).parent.parent
 RUNNABLE = ("python", "bash")
 # Only shown: but for `text` after code, which is compared.
-SHOWN = ("text", "json", "toml", "bibtex")
+SHOWN = ("text", "json", "toml", "yaml", "bibtex")
 CODE_COLUMNS = ("call", "a line of code")
 
 _MARK = re.compile(r"<!-- (?P<kind>not run|file)(?: \((?P<start>[^)]*)\))?: (?P<value>.+?) -->", re.DOTALL)

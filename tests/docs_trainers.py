@@ -12,13 +12,22 @@ import pytest
 import torch
 
 
-class GroupwiseRewardModel:
-    """Flow-Factory's base class of rewards that see a group at a time."""
+class BaseRewardModel:
+    """Flow-Factory's base class of rewards."""
 
     required_fields: tuple[str, ...] = ("image", "prompt")
+    use_tensor_inputs = False
 
     def __init__(self, config: Any, accelerator: Any) -> None:
         self.config, self.accelerator, self.device = config, accelerator, accelerator.device
+
+
+class PointwiseRewardModel(BaseRewardModel):
+    """Of those that see a batch at a time."""
+
+
+class GroupwiseRewardModel(BaseRewardModel):
+    """Of those that see a group at a time."""
 
 
 @dataclass
@@ -30,8 +39,12 @@ class RewardModelOutput:
 
 
 def stand_in(patch: pytest.MonkeyPatch) -> None:
-    """Put the trainer where a page imports it from."""
+    """Put the trainer where the package imports it from."""
     package, rewards = ModuleType("flow_factory"), ModuleType("flow_factory.rewards")
-    vars(rewards).update(GroupwiseRewardModel=GroupwiseRewardModel, RewardModelOutput=RewardModelOutput)
+    vars(rewards).update(
+        PointwiseRewardModel=PointwiseRewardModel,
+        GroupwiseRewardModel=GroupwiseRewardModel,
+        RewardModelOutput=RewardModelOutput,
+    )
     patch.setitem(sys.modules, "flow_factory", package)
     patch.setitem(sys.modules, "flow_factory.rewards", rewards)

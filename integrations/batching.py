@@ -1,0 +1,92 @@
+"""Requests that come one at a time, from any thread or event loop, answered in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+
+class _Batch(Generic[Request, Answer]):
+    """Requests that will be answered together."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.full = threading.Event()
+        self.answers: Future[list[Answer | ValueError | TypeError]]
+
+
+class Batcher(Generic[Request, Answer]):
+    """Answers requests in batches, one batch at a time, in a thread of its own.
+
+    A batch waits for the one before it and then a moment more, so batches grow with the load. It belongs to no event
+    loop: requests of several loops share batches.
+
+    Args:
+        answer: Answers a batch of requests. Where it raises a ValueError or TypeError, each request is asked anew by
+            itself, so that a wrong one fails alone.
+        size: The most requests of a batch.
+        wait: For how many seconds a batch that is not full waits for more.
+
+    Raises:
+        ValueError: If `size` is less than 1, or `wait` negative.
+    """
+
+    def __init__(
+        self, answer: Callable[[Sequence[Request]], Sequence[Answer]], size: int, wait: float
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"Argument `size` must be at least 1, but got {size}.")
+        if wait < 0:
+            raise ValueError(f"Argument `wait` must be seconds, at least 0, but got {wait}.")
+        self._answer = answer
+        self._size = size
+        self._wait = wait
+        self._lock = threading.Lock()
+        self._open: _Batch[Request, Answer] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="unisim-batches")
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer to one request, or its error."""
+        batch, place = self._join(request)
+        # A caller that gives up takes no neighbour with it.
+        answer = (await asyncio.shield(asyncio.wrap_future(batch.answers)))[place]
+        if isinstance(answer, ValueError | TypeError):
+            raise answer
+        return answer
+
+    def _join(self, request: Request) -> tuple[_Batch[Request, Answer], int]:
+        with self._lock:
+            batch = self._open
+            if batch is None:
+                batch = self._open = _Batch()
+                batch.answers = self._thread.submit(self._run, batch)
+            batch.requests.append(request)
+            place = len(batch.requests) - 1
+            if len(batch.requests) == self._size:
+                batch.full.set()
+                self._open = None
+        return batch, place
+
+    def _run(self, batch: _Batch[Request, Answer]) -> list[Answer | ValueError | TypeError]:
+        batch.full.wait(self._wait)
+        with self._lock:
+            if self._open is batch:
+                self._open = None
+        try:
+            return list(self._answer(batch.requests))
+        except (ValueError, TypeError) as error:
+            if len(batch.requests) == 1:
+                return [error]
+        return [self._alone(request) for request in batch.requests]
+
+    def _alone(self, request: Request) -> Answer | ValueError | TypeError:
+        try:
+            return self._answer([request])[0]
+        except (ValueError, TypeError) as error:
+            return error
