@@ -86,7 +86,7 @@ def load_model(
         base: Directory or Hub id of the model that an adapter or ``.pt`` was trained from; found by default.
         device: Where the model goes; the CPU, or where a module already is, by default.
         dtype: Type of the weights; float32 whatever a file stores, or what a module already has, by default. A
-            generative model keeps the file's own type on an accelerator.
+            generative model, and a judge made of one, keep the file's own type on an accelerator.
         resample: ``"bicubic"``, or ``"pil"`` to resize every image by Pillow: exact, without gradients,
             slower.
         truncate: Whether texts longer than the model's context are cut, with one warning a process, or are an
@@ -96,7 +96,8 @@ def load_model(
         tokenizer: The tokenizer, if not the model's own: of transformers for its models, else a callable.
         processor: The processor of a generative model, if not the directory's own.
         device_map: How a generative model is spread over devices, as transformers takes it; needs accelerate.
-        batch_size: How many questions pass through a generative model at a time.
+        batch_size: How many questions pass through a generative model at a time; how many pictures through a judge
+            made of one.
         mode: How a generative model compares: by ``"letters"`` (the default), in the text that it writes
             (``"generate"``), or by scoring each alternative alone where it can (``"yes-no"``).
         debias: Whether a generative model is asked in several orders of the alternatives; not by default.
@@ -137,7 +138,8 @@ def load_model(
     if isinstance(target, str | PathLike):
         model = _from_name(target, options)
         if isinstance(model, EncoderModel):
-            model.to(dtype or torch.float32).requires_grad_(False)
+            own = model.dtype if model.keeps_type else torch.float32
+            model.to(dtype or own).requires_grad_(False)
             model.backbone.eval()
     elif isinstance(target, PerceptualModel):
         if dataclasses.replace(options, device=None) != Options():
@@ -208,7 +210,10 @@ def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | Genera
 
 def _from_judge(entry: ModelEntry, file: str, options: Options) -> EncoderModel:
     """A judge from its file, which is fetched if none is named."""
-    refuse(options, f"`{entry.name}`", "base", "preprocessing", "tokenizer", *GENERATIVE_OPTIONS)
+    reader = importlib.import_module(f"unisim_metrics.models.judges.{entry.reader}")
+    taken: tuple[str, ...] = getattr(reader, "OPTIONS", ())
+    others = [argument for argument in GENERATIVE_OPTIONS if argument not in taken]
+    refuse(options, f"`{entry.name}`", "base", "preprocessing", "tokenizer", *others)
     if file:
         refuse(options, f"the file {file}", "revision", "token")
         path = Path(file).expanduser()
@@ -219,10 +224,17 @@ def _from_judge(entry: ModelEntry, file: str, options: Options) -> EncoderModel:
     else:
         path = find_weights(entry, options.revision, options.cache_dir, options.token)
     tell_terms(entry)
-    reader = importlib.import_module(f"unisim_metrics.models.judges.{entry.reader}")
-    model: EncoderModel = reader.load(
-        JudgeSource(path, entry.name, options.truncate, options.cache_dir, options.token)
+    source = JudgeSource(
+        path,
+        entry.name,
+        options.truncate,
+        options.cache_dir,
+        options.token,
+        options.device,
+        options.dtype,
+        options.batch_size,
     )
+    model: EncoderModel = reader.load(source)
     return model
 
 

@@ -15,7 +15,7 @@ from unisim_metrics.images import list_images
 from unisim_metrics.models.answering import MAIN_VIEW, check_answers
 from unisim_metrics.models.encoders.base import EncoderModel
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
-from unisim_metrics.models.sources.hub import fetch_file
+from unisim_metrics.models.sources.hub import fetch_dataset, fetch_file
 from unisim_metrics.prompts import check_prompts, resolve_prompts
 from unisim_metrics.tasks import check_method
 
@@ -34,6 +34,9 @@ class JudgeSource:
         truncate: Whether texts longer than the context are cut.
         cache_dir: Where the Hub's cache is, if not where ``huggingface_hub`` puts it.
         token: For a private repository of the Hub.
+        device: Where the model will go, for judges too large to be moved there; the CPU if None.
+        dtype: Type of the weights, likewise.
+        batch_size: How many images pass through a judge at a time, for those that let the caller choose.
     """
 
     path: Path
@@ -41,6 +44,9 @@ class JudgeSource:
     truncate: bool = True
     cache_dir: str | Path | None = None
     token: str | bool | None = None
+    device: torch.device | str | None = None
+    dtype: torch.dtype | None = None
+    batch_size: int | None = None
 
     def fetch(self, repository: str, file: str, revision: str) -> Path:
         """Return what a judge needs beside its weights, a file of the Hub.
@@ -55,6 +61,26 @@ class JudgeSource:
                 f"The model `{self.name}` needs {file} of `{repository}`, which could not be fetched: {error}. On a"
                 f" machine with a network run `hf download {repository} {file} --revision {revision}` and copy the"
                 " Hub's cache here."
+            ) from error
+
+    def fetch_dataset(self, repository: str, patterns: Sequence[str], by_hand: Path) -> Path:
+        """Return the folder of what a judge needs beside its weights, files of a data set of the Hub.
+
+        Args:
+            repository: The data set's id.
+            patterns: Which of its files.
+            by_hand: Where they can be put instead, for error texts.
+
+        Raises:
+            ModelUnavailableError: If they cannot be fetched.
+        """
+        try:
+            return fetch_dataset(repository, patterns, cache_dir=self.cache_dir, token=self.token)
+        except OSError as error:
+            raise ModelUnavailableError(
+                f"The model `{self.name}` needs the data set `{repository}`, which could not be fetched: {error}. On a"
+                f" machine with a network run `hf download {repository} --repo-type dataset --local-dir anchors` and"
+                f" put the folder at {by_hand}."
             ) from error
 
 
