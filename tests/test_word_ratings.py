@@ -43,7 +43,7 @@ ABSTRACTOR = {
     "num_attention_heads": 2,
 }
 LANGUAGE = {
-    "vocab_size": 320,
+    "vocab_size": 360,
     "hidden_size": 24,
     "intermediate_size": 40,
     "num_hidden_layers": 2,
@@ -67,14 +67,14 @@ RELATIONS = ["inferior", "worse", "similar", "better", "superior"]
 
 
 @cache
-def tokenizer_model() -> bytes:
+def tokenizer_model(size: int = LANGUAGE["vocab_size"], times: int = 9) -> bytes:
     """A small one of Llama's kind: byte pairs, bytes for what it lacks, a space before each text."""
     written = io.BytesIO()
-    words = " ".join([*DEQA, *COMPARE, *LEVELS, *RELATIONS]).replace("\n", " ").split()
+    words = " ".join([*DEQA, *COMPARE, *(LEVELS + RELATIONS) * times]).replace("\n", " ").split()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(words * 3),
         model_writer=written,
-        vocab_size=LANGUAGE["vocab_size"],
+        vocab_size=size,
         model_type="bpe",
         byte_fallback=True,
         normalization_rule_name="identity",
@@ -466,6 +466,10 @@ class TestBoth:
         configured()
         (folder / "tokenizer.model").write_bytes(b"nothing")
         refused(r"tokenizer\.model cannot be read as a model of sentencepiece")
+        (folder / "tokenizer.model").write_bytes(tokenizer_model(size=310, times=0))
+        refused(r"tokenizer\.model must begin the words .* with a token each")
+        (folder / "tokenizer.model").write_bytes(tokenizer_model(size=364))
+        refused(r"tokenizer\.model must hold at most the 360 tokens of the model, but has 364")
         (folder / "tokenizer.model").unlink()
         refused(r"must hold a tokenizer\.model, but has none")
         (folder / "pytorch_model.bin").unlink()

@@ -90,9 +90,9 @@ class Words:
             import sentencepiece
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                "Models tuned from mPLUG-Owl2 need sentencepiece, which reads their words: `pip install sentencepiece`."
+                "Models tuned from mPLUG-Owl2 need sentencepiece, which reads their words: `pip install 'unisim-metrics[owl]'`."
             ) from error
-        file = folder / "tokenizer.model"
+        self._file = file = folder / "tokenizer.model"
         if not file.is_file():
             raise CheckpointError(f"The folder {folder} must hold a tokenizer.model, but has none.")
         self._processor: Any = sentencepiece.SentencePieceProcessor()
@@ -121,8 +121,17 @@ class Words:
         return [[self._processor.bos_id(), *parts[0]], *parts[1:]]
 
     def firsts(self, words: tuple[str, ...]) -> list[int]:
-        """The first token of each word, by which the models tell them apart."""
-        return [self._processor.encode(word)[0] for word in words]
+        """The first token of each word, by which the models tell them apart.
+
+        Raises:
+            CheckpointError: If two words have one first token.
+        """
+        tokens: list[int] = [self._processor.encode(word)[0] for word in words]
+        if len(set(tokens)) < len(words):
+            raise CheckpointError(
+                f"The file {self._file} must begin the words {words} with a token each, but begins them with {tokens}."
+            )
+        return tokens
 
 
 def _find_weights(folder: Path) -> tuple[list[Path], Path]:
