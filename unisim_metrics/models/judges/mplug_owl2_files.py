@@ -90,7 +90,8 @@ class Words:
             import sentencepiece
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                "Models tuned from mPLUG-Owl2 need sentencepiece, which reads their words: `pip install 'unisim-metrics[owl]'`."
+                "Models tuned from mPLUG-Owl2 need sentencepiece, which reads their words:"
+                " `pip install 'unisim-metrics[owl]'`."
             ) from error
         self._file = file = folder / "tokenizer.model"
         if not file.is_file():
