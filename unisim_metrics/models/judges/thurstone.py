@@ -34,8 +34,8 @@ def most_likely_scores(preferences: Tensor) -> Tensor:
             scores = scores + step * _lengths(wanted, scores, step)[:, None]
     # At the maximum one more step is nought, and its derivative that of the maximum.
     gradient, curvature = _derivatives(wanted, scores)
-    step: Tensor = torch.linalg.solve(curvature.detach(), gradient)
-    return scores + step
+    found: Tensor = scores + torch.linalg.solve(curvature.detach(), gradient)
+    return found
 
 
 def _likelihood(wanted: Tensor, scores: Tensor) -> Tensor:
