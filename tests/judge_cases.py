@@ -17,6 +17,7 @@ import test_dreamsim_ensemble
 import test_full_reference
 import test_hpsv3
 import test_liqe
+import test_word_ratings
 import torch
 from clip_files import PlainCLIP, normalised, random_weights, write
 from judge_photos import CAPTIONS, PHOTOS
@@ -118,6 +119,21 @@ def _write_ensemble(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     return test_dreamsim_ensemble.write_folder(folder / "ensemble")
 
 
+def _word_ratings(name: str) -> Case:
+    """A judge tuned from mPLUG-Owl2."""
+
+    def answer(_: pytest.MonkeyPatch) -> Answers:
+        return {"quality": test_word_ratings.BY_HAND[name](PHOTOS)}
+
+    return Case(
+        name,
+        lambda folder, _: test_word_ratings.write_folder(folder / "model"),
+        answer,
+        "model.visual_abstractor.vit_eos",
+        file="pytorch_model.bin",
+    )
+
+
 def _full_reference(name: str) -> Case:
     """A judge over a classifier of torchvision."""
 
@@ -186,4 +202,5 @@ CASES = (
     ),
     Case("liqe", test_liqe.write_file, _answer_liqe, "clip_model.visual.proj", "params"),
     *map(_full_reference, test_full_reference.NAMES),
+    *map(_word_ratings, test_word_ratings.BY_HAND),
 )

@@ -25,6 +25,8 @@ from unisim_metrics.integrations.rewards import GroupwiseReward, PointwiseReward
 from unisim_metrics.models import REGISTRY, EncoderModel, OpenCLIPEncoder, load_model
 from unisim_metrics.models.answering import Way
 from unisim_metrics.models.judges.blip import BLIP
+from unisim_metrics.models.judges.compare2score import Compare2Score
+from unisim_metrics.models.judges.deqa import DeQAScore
 from unisim_metrics.models.judges.dreamsim import DreamSim
 from unisim_metrics.models.judges.hpsv3 import HPSv3
 from unisim_metrics.models.judges.imagereward import ImageReward
@@ -270,6 +272,8 @@ class TestBenchmark:
         ("hpsv3", HPSv3),
         ("dreamsim-vit-b-32", DreamSim),
         ("liqe", LIQE),
+        ("deqa-score", DeQAScore),
+        ("compare2score", Compare2Score),
     ],
 )
 def test_the_registry_tells_what_judges_answer(name: str, kind: Any) -> None:

@@ -88,7 +88,7 @@ def load_model(
             ``hpsv3`` a directory with the configuration and processor of Qwen2-VL.
         device: Where the model goes; the CPU, or where a module already is, by default.
         dtype: Type of the weights; float32 whatever a file stores, or what a module already has, by default. A
-            generative model and ``hpsv3`` keep the file's own type on an accelerator.
+            generative model, and a judge made of one, keep the file's own type on an accelerator.
         resample: ``"bicubic"``, or ``"pil"`` to resize every image by Pillow: exact, without gradients,
             slower.
         truncate: Whether texts longer than the model's context are cut, with one warning a process, or are an
@@ -99,7 +99,8 @@ def load_model(
         processor: The processor of a generative model, if not the directory's own.
         device_map: How a generative model, or ``hpsv3``, is spread over devices, as transformers takes it; needs
             accelerate.
-        batch_size: How many questions pass through a generative model, or ``hpsv3``, at a time.
+        batch_size: How many questions pass through a generative model at a time; how many pictures through a judge
+            made of one.
         mode: How a generative model compares: by ``"letters"`` (the default), in the text that it writes
             (``"generate"``), or by scoring each alternative alone where it can (``"yes-no"``).
         debias: Whether a generative model is asked in several orders of the alternatives; not by default.
@@ -140,7 +141,8 @@ def load_model(
     if isinstance(target, str | PathLike):
         model = _from_name(target, options)
         if isinstance(model, EncoderModel):
-            model.to(dtype or torch.float32).requires_grad_(False)
+            own = model.dtype if model.keeps_type else torch.float32
+            model.to(dtype or own).requires_grad_(False)
             model.backbone.eval()
     elif isinstance(target, PerceptualModel):
         if dataclasses.replace(options, device=None) != Options():

@@ -82,7 +82,7 @@ def find_weights(
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
 ) -> Path:
-    """The file that holds a judge's weights: put in the cache by hand, or fetched from the Hub or from torchvision.
+    """The file or folder of a judge's weights: put in the cache by hand, or fetched from the Hub or from torchvision.
 
     Args:
         entry: The judge.
@@ -93,9 +93,11 @@ def find_weights(
     Raises:
         ModelUnavailableError: If it cannot be had. The message tells each way out.
     """
-    by_hand = cache_root(cache_dir) / entry.file
+    by_hand = cache_root(cache_dir) / (entry.file or entry.name)
     if by_hand.exists():
         return by_hand
+    if not entry.file:
+        return fetch_snapshot(entry.source, revision or entry.revision, cache_dir=cache_dir, token=token)
     reason = "its authors offer it by hand alone"
     if entry.source:
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unisim_metrics.images.preprocessing import Crop
-from unisim_metrics.tasks import TASKS, Task, check_task
+from unisim_metrics.tasks import ATTRIBUTES, TASKS, Task, check_task
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class ModelEntry:
             does it: its baselines of LAION ran through open_clip's pipeline.
         tasks: What it answers.
         reader: The module of ``models.judges`` that reads its file.
-        file: That file or folder, in the Hub's repository or by hand from ``link``.
+        file: That file or folder, in the Hub's repository or by hand from ``link``; nothing if it is the whole
+            repository.
         link: Where a file is to be had that is not on the Hub.
         checksum: How the SHA-256 of that file begins, of one that ``link`` gives straight away.
         terms: What its weights may not be used for, where their licence says so.
@@ -59,6 +60,7 @@ _OPENAI_L_14 = "openai/clip-vit-large-patch14"
 _PAC_S = "https://drive.google.com/drive/folders/15Da_nh7CYv8xfryIdETG6dPFSqcBiqpd"
 _VGG_16 = "vgg16-397923af.pth"
 _TORCHVISION = "https://download.pytorch.org/models"
+_LLAMA_2 = "tagged MIT, but tuned from Llama 2, whose community licence holds for them"
 _NO_LICENCE = "their authors grant no licence, all rights are reserved"
 
 # The base of an authors' checkpoint, by the rows of its position embedding. The paper says 336 px, the
@@ -255,6 +257,24 @@ _ENTRIES = (
         file="liqe_mix.pt",
         link="https://huggingface.co/chaofengc/IQA-PyTorch-Weights",
         terms="CC BY-NC-SA 4.0, not for commercial use",
+    ),
+    ModelEntry(
+        "deqa-score",
+        "judge",
+        "DeQA-Score, mPLUG-Owl2 (8 B) tuned to tell how good a picture is by a word",
+        source="zhiyuanyou/DeQA-Score-Mix3",
+        tasks=("quality", *ATTRIBUTES),
+        reader="deqa",
+        terms=_LLAMA_2,
+    ),
+    ModelEntry(
+        "compare2score",
+        "judge",
+        "Compare2Score, mPLUG-Owl2 (8 B) tuned to compare a picture with others of known quality",
+        source="q-future/Compare2Score",
+        tasks=("quality", *ATTRIBUTES),
+        reader="compare2score",
+        terms=_LLAMA_2,
     ),
     ModelEntry(
         "siglip-so400m-14",

@@ -59,6 +59,8 @@ class EncoderModel(nn.Module):
 
     embeds = True
     tasks: ClassVar[Mapping[Task, Way]] = dict.fromkeys(TASKS, "embeddings")
+    keeps_type: ClassVar[bool] = False
+    """Whether weights from a file are left in the type in which they were read, where the caller names none."""
     views: ClassVar[Mapping[Task, str]] = {}
     """The spaces of tasks whose images are not embedded in the main one."""
 

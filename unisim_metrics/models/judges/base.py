@@ -16,7 +16,7 @@ from unisim_metrics.models.answering import MAIN_VIEW, check_answers
 from unisim_metrics.models.encoders.base import EncoderModel
 from unisim_metrics.models.evaluation import evaluation_mode, own_precision
 from unisim_metrics.models.loading_options import Options
-from unisim_metrics.models.sources.hub import fetch_file
+from unisim_metrics.models.sources.hub import fetch_dataset, fetch_file
 from unisim_metrics.prompts import check_prompts, resolve_prompts
 from unisim_metrics.tasks import check_method
 
@@ -62,6 +62,26 @@ class JudgeSource:
                 f"The model `{self.name}` needs {file} of `{repository}`, which could not be fetched: {error}. On a"
                 f" machine with a network run `hf download {repository} {file} --revision {revision}` and copy the"
                 " Hub's cache here."
+            ) from error
+
+    def fetch_dataset(self, repository: str, patterns: Sequence[str], by_hand: Path) -> Path:
+        """Return the folder of what a judge needs beside its weights, files of a data set of the Hub.
+
+        Args:
+            repository: The data set's id.
+            patterns: Which of its files.
+            by_hand: Where they can be put instead, for error texts.
+
+        Raises:
+            ModelUnavailableError: If they cannot be fetched.
+        """
+        try:
+            return fetch_dataset(repository, patterns, **self.options.hub())
+        except OSError as error:
+            raise ModelUnavailableError(
+                f"The model `{self.name}` needs the data set `{repository}`, which could not be fetched: {error}. On a"
+                f" machine with a network run `hf download {repository} --repo-type dataset --local-dir anchors` and"
+                f" put the folder at {by_hand}."
             ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from unisim_metrics.errors import ModelUnavailableError
@@ -171,6 +172,37 @@ def fetch_file(
 
     try:
         path = hf_hub_download(repository, file, revision=revision, cache_dir=cache_dir, token=token)
+    except hub_errors() as error:
+        raise OSError(_network_reason(error)) from error
+    return Path(path)
+
+
+def fetch_dataset(
+    repository: str,
+    patterns: Sequence[str],
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """Fetch files of a data set, with a progress bar, unless they are in the cache.
+
+    Args:
+        repository: The data set's id on the Hub.
+        patterns: Which of its files.
+        cache_dir: Where the Hub's cache is, if not where ``huggingface_hub`` puts it.
+        token: For a private or gated repository.
+
+    Returns:
+        The folder that they are in.
+
+    Raises:
+        OSError: If they cannot be had; the message says why.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        path = snapshot_download(
+            repository, repo_type="dataset", cache_dir=cache_dir, token=token, allow_patterns=list(patterns)
+        )
     except hub_errors() as error:
         raise OSError(_network_reason(error)) from error
     return Path(path)
