@@ -50,14 +50,17 @@ def convert(
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            help="An authors' .pt file, their LLaVA checkpoint (a directory, zip or tar), an adapter's or a"
-            " full model's directory."
+            help="An authors' .pt file, their LLaVA checkpoint (a directory, zip or tar), InternVL2.5 as its authors"
+            " have it, an adapter's or a full model's directory."
         ),
     ],
     directory: Annotated[Path, typer.Argument(help="The new directory to write.")],
     base: Annotated[
         str | None,
-        typer.Option(help="The CLIP model it was trained from: a directory or Hub id. Found if left out."),
+        typer.Option(
+            help="The CLIP model it was trained from: a directory or Hub id. Found if left out. For InternVL2.5 the"
+            " model in transformers' layout whose processor is taken."
+        ),
     ] = None,
     merged: Annotated[
         bool, typer.Option("--merged", help="Write full weights, not a PEFT adapter on the base.")
@@ -69,7 +72,7 @@ def convert(
 ) -> None:
     """Convert a checkpoint to a PEFT adapter directory, or with --merged to a full model directory.
 
-    A LLaVA checkpoint becomes a full model in transformers' layout.
+    A LLaVA checkpoint, and InternVL2.5, become a full model in transformers' layout.
 
     [bold]unisim convert epoch_1.pt adapter/[/]  ·  [bold]unisim convert epoch_1.pt model/ --merged[/]
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+from functools import partial
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -29,6 +30,7 @@ from unisim_metrics.models.checkpoints.directories import (
     read_preprocessing,
     read_tokenizer,
 )
+from unisim_metrics.models.checkpoints.internvl import is_internvl_checkpoint
 from unisim_metrics.models.checkpoints.llava import is_llava_checkpoint
 from unisim_metrics.models.checkpoints.open_clip import PREFIX, load_open_clip, wrap_open_clip
 from unisim_metrics.models.checkpoints.vision_language import is_generative, load_generative, wrap_generative
@@ -43,7 +45,7 @@ from unisim_metrics.models.judges.base import JudgeSource
 from unisim_metrics.models.loading_options import GENERATIVE_OPTIONS, Options, refuse
 from unisim_metrics.models.lora import is_peft_model, merge_lora
 from unisim_metrics.models.protocol import PerceptualModel
-from unisim_metrics.models.published import find_published, find_weights, tell_terms
+from unisim_metrics.models.published import find_converted, find_published, find_weights, tell_terms
 from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
 from unisim_metrics.models.sources.hub import fetch_snapshot, is_hub_id
 
@@ -204,7 +206,8 @@ def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | Vision
         refuse(options, f"`{entry.name}`", "revision", "base")
         directory = find_published(entry, options.cache_dir, options.token)
         return _from_directory(directory, entry.name, options)
-    directory = fetch_snapshot(entry.source, options.revision, **options.hub())
+    fetch = partial(find_converted, entry) if entry.processor else partial(fetch_snapshot, entry.source)
+    directory = fetch(options.revision, **options.hub())
     model = _from_directory(directory, entry.name, dataclasses.replace(options, revision=None))
     if entry.crop is not None and options.preprocessing is None and isinstance(model, EncoderModel):
         model.preprocessing = dataclasses.replace(model.preprocessing, crop=entry.crop)
@@ -249,6 +252,12 @@ def _from_directory(directory: Path, name: str, options: Options) -> EncoderMode
         raise ValueError(
             f"The directory {directory} holds a model in the layout of the LLaVA-NeXT code: convert it first, `unisim"
             f" convert {directory} NEW_DIRECTORY`, and load that."
+        )
+    if is_internvl_checkpoint(directory):
+        raise ValueError(
+            f"The directory {directory} holds an InternVL in its authors' layout: convert it first, `unisim convert"
+            f" {directory} NEW_DIRECTORY --base OpenGVLab/InternVL2_5-8B-MPO-hf` (or another InternVL in transformers'"
+            " layout with its tokenizer), and load that."
         )
     if _holds_generative(directory):
         return _generative(directory, name, options)

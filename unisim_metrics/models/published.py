@@ -76,6 +76,36 @@ def find_published(
     raise _unavailable(entry, copy, reasons) from cause
 
 
+def find_converted(
+    entry: ModelEntry,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """The directory of a model that the Hub has in its authors' layout alone: converted before, or now, in the cache.
+
+    Args:
+        entry: The model.
+        revision: A branch, tag or commit, if not the one of the registry; it is converted to a place of its own.
+        cache_dir: Another place for the cache.
+        token: For a private repository.
+
+    Raises:
+        ModelUnavailableError: If it, or the processor, cannot be fetched.
+        CheckpointError: If it is not in that layout.
+    """
+    copy = cache_root(cache_dir) / (entry.name if revision is None else f"{entry.name}@{revision}")
+    if not copy.is_dir():
+        hub: dict[str, Any] = {"cache_dir": cache_dir, "token": token}
+        source = fetch_snapshot(entry.source, revision, **hub)
+        try:
+            convert(source, copy, entry.processor, **hub)
+        except OSError:
+            if not copy.is_dir():  # else another process has just written it
+                raise
+    return copy
+
+
 def find_weights(
     entry: ModelEntry,
     revision: str | None = None,

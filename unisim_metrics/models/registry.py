@@ -27,6 +27,7 @@ class ModelEntry:
         archive: Whether that file is an archive with a whole model, which is read without its base.
         crop: How half a pixel of the centre crop is rounded, where the paper's figures were not made as transformers
             does it: its baselines of LAION ran through open_clip's pipeline.
+        processor: The Hub id whose processor it takes, of a model that is converted from its authors' layout.
         tasks: What it answers.
         reader: The module of ``models.judges`` that reads its file.
         file: That file or folder, in the Hub's repository or by hand from ``link``; nothing if it is the whole
@@ -45,6 +46,7 @@ class ModelEntry:
     drive_id: str | None = None
     archive: bool = False
     crop: Crop | None = None
+    processor: str = ""
     tasks: tuple[Task, ...] = TASKS
     reader: str = ""
     file: str = ""
@@ -60,6 +62,9 @@ _OPENAI_L_14 = "openai/clip-vit-large-patch14"
 _PAC_S = "https://drive.google.com/drive/folders/15Da_nh7CYv8xfryIdETG6dPFSqcBiqpd"
 _VGG_16 = "vgg16-397923af.pth"
 _TORCHVISION = "https://download.pytorch.org/models"
+# In transformers' layout, with the tokenizers of InternLM2 and of Qwen2.5 as InternVL adds to them.
+_INTERNVL_LLAMA = "OpenGVLab/InternVL2_5-8B-MPO-hf"
+_INTERNVL_QWEN = "OpenGVLab/InternVL3-38B-hf"
 _LLAMA_2 = "tagged MIT, but tuned from Llama 2, whose community licence holds for them"
 _NO_LICENCE = "their authors grant no licence, all rights are reserved"
 
@@ -308,10 +313,31 @@ _ENTRIES = (
     ),
     ModelEntry("qwen2-vl-7b", "generative", "Qwen2-VL-7B", source="Qwen/Qwen2-VL-7B-Instruct"),
     ModelEntry(
+        "internvl2.5-8b",
+        "generative",
+        "InternVL2.5-8B, converted from its authors' layout",
+        source="OpenGVLab/InternVL2_5-8B",
+        processor=_INTERNVL_LLAMA,
+    ),
+    ModelEntry(
+        "internvl2.5-26b",
+        "generative",
+        "InternVL2.5-26B, converted from its authors' layout",
+        source="OpenGVLab/InternVL2_5-26B",
+        processor=_INTERNVL_LLAMA,
+    ),
+    ModelEntry(
+        "internvl2.5-38b",
+        "generative",
+        "InternVL2.5-38B, converted from its authors' layout",
+        source="OpenGVLab/InternVL2_5-38B",
+        processor=_INTERNVL_QWEN,
+    ),
+    ModelEntry(
         "internvl-2.5-8b-mpo",
         "generative",
         "InternVL2.5-8B after preference optimisation, the one in transformers' layout",
-        source="OpenGVLab/InternVL2_5-8B-MPO-hf",
+        source=_INTERNVL_LLAMA,
     ),
 )
 

@@ -21,11 +21,14 @@ from unisim_metrics.models.checkpoints.directories import (
     read_dual_encoder,
     read_json,
 )
+from unisim_metrics.models.checkpoints.internvl import convert_internvl, is_internvl_checkpoint
 from unisim_metrics.models.checkpoints.llava import is_llava_checkpoint
 from unisim_metrics.models.checkpoints.llava_conversion import convert_llava
+from unisim_metrics.models.checkpoints.vision_language import read_processor
 from unisim_metrics.models.checkpoints.weight_checks import describe_keys
 from unisim_metrics.models.lora import merge_lora
 from unisim_metrics.models.sources.archives import unpacked
+from unisim_metrics.models.sources.hub import fetch_snapshot
 
 _ADAPTER_CARD = """\
 ---
@@ -64,13 +67,16 @@ def convert(
     An adapter directory loads with ``PeftModel.from_pretrained(CLIPModel.from_pretrained(base), out)``, a
     merged one with ``CLIPModel.from_pretrained(out)``; both hold the tokenizer and the processor beside. An
     authors' LLaVA checkpoint, which has no adapter, becomes a directory that loads with
-    ``LlavaForConditionalGeneration.from_pretrained(out)``. ``out`` appears whole or not at all.
+    ``LlavaForConditionalGeneration.from_pretrained(out)``, InternVL2.5 in its authors' layout one that loads with
+    ``InternVLForConditionalGeneration.from_pretrained(out)``. ``out`` appears whole or not at all.
 
     Args:
-        source: An authors' ``.pt``, an adapter directory, a full model's directory, or an authors' LLaVA
-            checkpoint: its directory, or a zip or tar archive of it.
+        source: An authors' ``.pt``, an adapter directory, a full model's directory, an authors' LLaVA
+            checkpoint: its directory, or a zip or tar archive of it; or a directory like
+            ``OpenGVLab/InternVL2_5-8B`` of the Hub.
         out: The directory to write; it must be new or empty.
-        base: Directory or Hub id of the base CLIP model; by default found from the source.
+        base: Directory or Hub id of the base CLIP model; by default found from the source. For InternVL2.5 of an
+            InternVL in transformers' layout whose processor is taken.
         merged: Whether to merge the adapter into the base.
         base_name: What the adapter's configuration and card call the base; by default the name it was loaded
             by, as an absolute path if that is a directory. Name the Hub id here before sharing an adapter.
@@ -102,6 +108,17 @@ def convert(
                     f"Argument `base` must be left out for {source}, which holds a whole LLaVA model."
                 )
             convert_llava(source, directory)
+            return out
+        if source.is_dir() and is_internvl_checkpoint(source):
+            if base is None:
+                raise ValueError(
+                    f"Argument `base` must be given for {source}, an InternVL of its authors: a directory or Hub id of"
+                    " one in transformers' layout with the same tokenizer, whose processor is taken."
+                )
+            beside = Path(base).expanduser()
+            if not beside.is_dir():
+                beside = fetch_snapshot(str(base), weights=False, **hub)
+            convert_internvl(source, directory, read_processor(beside))
             return out
         if source.is_dir() and not is_adapter(source):
             if not merged:

@@ -90,6 +90,7 @@ def fetch_snapshot(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
+    weights: bool = True,
 ) -> Path:
     """Fetch a model's files, with a progress bar, and give the directory they are in.
 
@@ -101,6 +102,7 @@ def fetch_snapshot(
         revision: A branch, tag or commit; by default the commit that the registry pins, else the main branch.
         cache_dir: Where the Hub's cache is, if not where ``huggingface_hub`` puts it.
         token: For a private or gated repository.
+        weights: Whether the weights are fetched, or what stands beside them alone.
 
     Raises:
         ModelUnavailableError: If the repository cannot be reached, or holds no such model.
@@ -122,8 +124,8 @@ def fetch_snapshot(
         return Path(path)
 
     try:
-        directory = fetch(_SMALL_FILES + _SAFE_WEIGHTS)
-        if not any(directory.glob("*.safetensors")):
+        directory = fetch(_SMALL_FILES + (_SAFE_WEIGHTS if weights else []))
+        if weights and not any(directory.glob("*.safetensors")):
             directory = fetch(_SMALL_FILES + _OLD_WEIGHTS)
     except GatedRepoError as error:
         reason = "its owner grants access to it on request, and this machine's token has none"
