@@ -15,6 +15,10 @@ class CheckpointError(UniSimError, ValueError):
     """A file of weights does not hold what its layout asks for, or holds what must not be unpickled."""
 
 
+class GradientError(UniSimError, ValueError):
+    """Pixels require gradients of a model through which none reach them. The message tells the way out."""
+
+
 class ImageReadError(UniSimError, ValueError, OSError):
     """A file cannot be read as an image. The message names the file."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from unisim_metrics.errors import GradientError
 from unisim_metrics.images import Images
 from unisim_metrics.metrics.wrappers import EmbedOnce
 from unisim_metrics.models.kept import ModelLike, as_model
@@ -33,7 +34,8 @@ class UniSimReward:
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
 
     Raises:
-        ValueError: If no term is left, the model does not score one, or gradients do not reach the pixels through it.
+        ValueError: If no term is left, or the model does not score one.
+        GradientError: If gradients do not reach the pixels through the model; a `ValueError` too.
 
     Examples:
         >>> import torch
@@ -100,11 +102,13 @@ class UniSimReward:
         return torch.stack([weight * scores[name] for name, weight in self.weights.items()]).sum(0)
 
     def _add(self, name: str, weight: float, target: Target) -> None:
-        if not target.has_gradient():
-            raise ValueError(
+        try:
+            target.check_gradient()
+        except GradientError as error:
+            raise GradientError(
                 "Argument `model_name_or_path` must be a differentiable model such as 'unisim-mini', but"
-                f" {self.model.name!r} has no gradient to the pixels: rank the finished images with"
-                " `unisim_metrics.functional.unisim_rank` instead."
-            )
+                f' {self.model.name!r} has no gradient to the pixels: load it with `resample="bicubic"` if it was'
+                " loaded otherwise, or take the best of several images with `best_of_n` instead."
+            ) from error
         self.weights[name] = weight
         self._targets[name] = target

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from unisim_metrics.errors import GradientError
 from unisim_metrics.functional import cosine_similarity, score_pairs
 from unisim_metrics.images import list_images
 from unisim_metrics.models import PerceptualModel
@@ -16,6 +17,9 @@ from unisim_metrics.models.comparing import Embedder, embed
 from unisim_metrics.prompts import PromptsLike, check_prompts, resolve_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities, resolve_task
+
+# The side of the picture that gradients are tried on: judges may refuse smaller ones than generators make.
+_PROBE = 256
 
 
 class Target:
@@ -107,12 +111,19 @@ class Target:
             embeddings, targets.repeat_interleave(len(embeddings) // len(targets), dim=0)
         )
 
-    def has_gradient(self) -> bool:
-        """Whether gradients reach the pictures."""
+    def check_gradient(self) -> None:
+        """Check that gradients reach the pictures.
+
+        Raises:
+            GradientError: If they do not.
+        """
         with torch.inference_mode(False), torch.enable_grad():
-            size = (max(1, self._count()), 3, 32, 32)
+            size = (max(1, self._count()), 3, _PROBE, _PROBE)
             pictures = torch.full(size, 0.5, device=self._model.device, requires_grad=True)
-            return self.scores(pictures).requires_grad
+            if not self.scores(pictures).requires_grad:
+                raise GradientError(
+                    f"Model {self._model.name!r} gives scores of {self.task} without a graph."
+                )
 
     def _count(self) -> int:
         """How many entries the target has; 0 for an attribute."""

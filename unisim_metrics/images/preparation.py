@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from unisim_metrics.errors import GradientError
 from unisim_metrics.images.decoding import load_image, pil_to_rgb, pil_to_tensor
 from unisim_metrics.images.inputs import (
     CheckedImage,
@@ -123,7 +124,7 @@ def _preprocess(
 
     with_pil = preprocessing.resample == "pil"
     if with_pil and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        raise ValueError(
+        raise GradientError(
             f'Argument `{argument}` must not require a gradient with `resample="pil"`, which has none: use '
             '`resample="bicubic"`.'
         )

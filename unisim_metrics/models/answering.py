@@ -86,7 +86,8 @@ def check_answers(model: Any, task: Task, ways: Sequence[Way] = ANY_WAY, name: s
     known = getattr(model, "name", type(model).__name__)
     if task not in answers:
         raise ValueError(
-            f"Argument `{name}` must be one of {tuple(answers)}, which model {known!r} answers, but got {task!r}."
+            f"Argument `{name}` must be one of {tuple(answers)}, which model {known!r} answers, but got {task!r}:"
+            f" `unisim models --task {task}` lists those that answer it."
         )
     way = next((way for way in answers[task] if way in ways), None)
     if way is None:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from unisim_metrics.errors import GradientError
 from unisim_metrics.images.decoding import load_image, pil_to_rgb
 from unisim_metrics.images.resizing import flatten_alpha
 
@@ -72,7 +73,7 @@ def prepare(
         settings: What else the processor takes.
 
     Raises:
-        ValueError: If the processor takes no tensors with a graph.
+        GradientError: If the processor takes no tensors with a graph.
     """
     if not graph:
         shown = [[to_rgb(image) for image in row] for row in images]
@@ -91,10 +92,10 @@ def by_pillow(image_processor: Any) -> bool:
     return type(image_processor).__name__.endswith("Pil")
 
 
-def no_gradients(processor: Any) -> ValueError:
+def no_gradients(processor: Any) -> GradientError:
     """The refusal of images that require gradients."""
     kind = f"{type(processor).__name__} with a {type(processor.image_processor).__name__}"
-    return ValueError(
+    return GradientError(
         f"Images must not require gradients for a generative model whose processor carries none, but got some for a"
         f" {kind}: detach them, load the model with `resample='bicubic'` if it was loaded otherwise, or take an encoder"
         " such as 'unisim-vit-l-14'."
