@@ -66,6 +66,7 @@ def own_precision() -> Iterator[None]:
     """Leave autocast: scores are those of the model's own weights, as the signature says."""
     with ExitStack() as stack:
         for device in _AUTOCAST_DEVICES:
-            if torch.is_autocast_enabled(device):
+            # torch 2.4 has none for mps.
+            if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield

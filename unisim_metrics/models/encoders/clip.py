@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unisim_metrics.images import Preprocessing
 from unisim_metrics.models.encoders.known_characters import KnownCharacters
-from unisim_metrics.models.encoders.transformers import TransformersEncoder, pooled_features
+from unisim_metrics.models.encoders.transformers import TransformersEncoder
 from unisim_metrics.models.texts import (
     CLIP_VOCABULARY,
     fix_text,
@@ -95,7 +95,7 @@ class CLIPEncoder(TransformersEncoder):
     def encode_tokens(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Pass token ids `[N, L]` through the text tower: `[N, D]`, of any length."""
         ids = _trim(tokens["input_ids"]).to(self.device)
-        return pooled_features(self.backbone.get_text_features(input_ids=ids))  # type: ignore[operator]
+        return self.encode_inputs(input_ids=ids)
 
     def _token_rows(self, texts: Sequence[str]) -> tuple[list[list[int]], dict[str, str]]:
         """The tokens of each text, uncut, with start and end; and the characters that were left out, by text."""

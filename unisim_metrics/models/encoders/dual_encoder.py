@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.models.encoders.transformers import TransformersEncoder, pooled_features
+from unisim_metrics.models.encoders.transformers import TransformersEncoder
 from unisim_metrics.models.texts import handle_long_texts
 
 
@@ -100,7 +100,7 @@ class DualEncoder(TransformersEncoder):
         """Pass what ``tokenize`` gives through the text tower: `[N, D]`, of any length."""
         length = int(tokens["attention_mask"].sum(dim=1).max())
         tokens = {key: value[:, :length].to(self.device) for key, value in tokens.items()}
-        return pooled_features(self.backbone.get_text_features(**tokens))  # type: ignore[operator]
+        return self.encode_inputs(**tokens)
 
     def _tokens(self, texts: Sequence[str]) -> Mapping[str, Any]:
         """The tokens of each text, uncut and without padding."""

@@ -15,7 +15,7 @@ from unisim_metrics.models.lora import is_peft_model, merge_lora
 
 
 class TransformersEncoder(EncoderModel):
-    """An encoder over a model of transformers with ``get_image_features`` and ``get_text_features``.
+    """An encoder over a model of transformers with two towers that pool, and a projection of each.
 
     A subclass says how texts pass through the text tower.
 
@@ -57,19 +57,22 @@ class TransformersEncoder(EncoderModel):
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Pass prepared images `[N, 3, S, S]` through the image tower: `[N, D]`, of any length."""
-        return pooled_features(self.backbone.get_image_features(pixel_values=pixels))  # type: ignore[operator]
+        backbone: Any = self.backbone
+        # Not by `get_image_features`, which gives another type by version, and passes on what not every tower takes.
+        features: Tensor = backbone.visual_projection(backbone.vision_model(pixel_values=pixels).pooler_output)
+        return features
+
+    def encode_inputs(self, **inputs: Tensor) -> Tensor:
+        """Pass what the text tower takes through it: `[N, D]`, of any length."""
+        backbone: Any = self.backbone
+        features: Tensor = backbone.text_projection(backbone.text_model(**inputs).pooler_output)
+        return features
 
     def merged_weights(self) -> Mapping[str, Any]:
         """The weights of the plain model that gives these embeddings."""
         if not is_peft_model(self.backbone):
             return self.backbone.state_dict()
         return merge_lora(copy.deepcopy(self.backbone).to("cpu")).state_dict()
-
-
-def pooled_features(output: Any) -> Tensor:
-    """The embeddings: a tensor up to transformers 4, inside an output object from 5 on."""
-    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
-    return features
 
 
 def _required_size(backbone: Any) -> int | None:
