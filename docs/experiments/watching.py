@@ -2,8 +2,8 @@
 
     python -m docs.experiments.watching
 
-Scores are drawn, not made from images. A call holds 64 of them, eight for each of eight new prompts; a score is the sum of
-what its prompt gives and what the image itself gives, both normal. Standard deviations are those of single images.
+Scores are drawn, not made from images. A call holds 64 of them, eight for each of eight new prompts; a score is the sum
+of what its prompt gives and what the image itself gives, both normal. Standard deviations are those of single images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HEADER = """\
 
 
 class Run(NamedTuple):
-    """What happens in a run: changes from its first to its last image, in standard deviations, and what noise is like."""
+    """What happens in a run: changes from first to last image, in standard deviations, and how its noise correlates."""
 
     name: str
     reward: float = 0.0
