@@ -51,14 +51,15 @@ def first_warning(
         drift: A detector that has seen nothing.
         random: Where the noise comes from.
     """
-    mix = np.linalg.cholesky([[1.0, run.correlation], [run.correlation, 1.0]]).T
+    mix: np.ndarray = np.linalg.cholesky([[1.0, run.correlation], [run.correlation, 1.0]]).T
     for start in range(0, count, PROMPTS * IMAGES):
         of_prompts = np.sqrt(share) * random.standard_normal((PROMPTS, 2)) @ mix
         of_images = np.sqrt(1 - share) * random.standard_normal((PROMPTS * IMAGES, 2)) @ mix
         means = np.array([run.reward, run.judge]) * start / count
         scores = means + of_prompts.repeat(IMAGES, axis=0) + of_images
         names = [str(start + place) for place in range(PROMPTS) for _ in range(IMAGES)]
-        if drift.update(scores[:, 0].tolist(), scores[:, 1].tolist(), names) is not None:
+        rewards, judged = scores.T.tolist()
+        if drift.update(rewards, judged, names) is not None:
             return drift.seen
     return None
 
