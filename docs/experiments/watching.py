@@ -60,7 +60,7 @@ def first_warning(
         names = [str(start + place) for place in range(PROMPTS) for _ in range(IMAGES)]
         rewards, judged = scores.T.tolist()
         if drift.update(rewards, judged, names) is not None:
-            return drift.seen
+            return start + PROMPTS * IMAGES
     return None
 
 
