@@ -32,7 +32,7 @@ class _UniSimRewardModel:
         self.reward = self.reward_function(**config.extra_kwargs)
         self.device: Any
         self.model = self.reward.model.to(self.device)
-        edits = "image-image" in self.reward.weights
+        edits = self.reward.reference_keys
         # What the trainer gathers from its processes.
         self.required_fields = ("prompt", "image", *(("condition_images",) if edits else ()))
 
@@ -59,13 +59,15 @@ class _UniSimRewardModel:
         if image is None:
             raise ValueError("Argument `image` must hold the images to reward, but the samples have none.")
         metadata = None
-        if "image-image" in self.reward.weights:
+        if self.reward.reference_keys:
             if condition_images is None or any(len(conditions) == 0 for conditions in condition_images):
                 raise ValueError(
                     "Argument `condition_images` must hold an image for each sample, the reference of the task"
                     " 'image-image', but some have none."
                 )
-            metadata = [{self.reward.reference_key: conditions[0]} for conditions in condition_images]
+            metadata = [
+                dict.fromkeys(self.reward.reference_keys, conditions[0]) for conditions in condition_images
+            ]
         rewards, info = self.reward(image, prompt, metadata)
         return RewardModelOutput(rewards=rewards, extra_info=info)
 

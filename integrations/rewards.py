@@ -8,9 +8,10 @@ images of one prompt compete (N-alternative forced choice): what group-relative 
 from __future__ import annotations
 
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor
@@ -19,16 +20,18 @@ from unisim_metrics.columns import as_lists
 from unisim_metrics.functional import compare, meetings, score_pairs, wins
 from unisim_metrics.images import list_images
 from unisim_metrics.metrics.wrappers import EmbedOnce
-from unisim_metrics.models.answering import ANY_WAY, SCORED_ALONE, Way, check_answers
+from unisim_metrics.models.answering import ANY_WAY, SCORED_ALONE, Way, answers_of, check_answers
 from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities
 
 from .arrays import channels_first, channels_first_batch, device_of
+from .watching import Drift, Watch
 
 Kind = Literal["win-rate", "score"]
 Metadata: TypeAlias = Sequence[Mapping[str, Any]]
+WatchLike: TypeAlias = "Watch | Mapping[str, PointwiseReward | ModelLike] | None"
 
 # Trainers call rewards from several threads, while a model that came by name is one for all of them: it moves between
 # devices, and a tokenizer of the Hub must not be used by two threads at once.
@@ -66,6 +69,7 @@ class UniSimRewardFunction(ABC):
         method: Method,
         prompts: PromptsLike,
         reference_key: str,
+        watch: WatchLike,
     ) -> None:
         self.weights: dict[Task, float] = {}
         for name, weight in (tasks if isinstance(tasks, Mapping) else {tasks: 1.0}).items():
@@ -83,6 +87,20 @@ class UniSimRewardFunction(ABC):
         self.model = as_model(model_name_or_path)
         for task in self.weights:
             check_answers(self.model, task, self.ways, name="tasks")
+        self.judges: dict[str, PointwiseReward] = {}
+        self.drifts: dict[str, Drift] = {}
+        if watch is not None:
+            watch = watch if isinstance(watch, Watch) else Watch(watch)
+            self.judges = {
+                name: _as_judge(name, judge, reference_key) for name, judge in watch.judges.items()
+            }
+            self.drifts = {name: Drift(watch.window, watch.rise, watch.fall) for name in self.judges}
+
+    @property
+    def reference_keys(self) -> set[str]:
+        """The keys under which metadata have to hold a reference image, for the reward or for who watches it."""
+        own = {self.reference_key} if "image-image" in self.weights else set()
+        return own.union(*(judge.reference_keys for judge in self.judges.values()))
 
     @property
     def signatures(self) -> dict[str, str]:
@@ -108,18 +126,37 @@ class UniSimRewardFunction(ABC):
             raise ValueError(
                 f"Argument `prompts` must have one text for each of the {count} images, but got {prompts!r}."
             )
-        device = device_of(batch.images)
         with _one_at_a_time:
-            if device is None:
-                device = self.model.device
-            elif device != self.model.device:
-                self.model.to(device)
-            rewards, scores = self.score(batch)
+            device = device_of(batch.images) or self.model.device
+            total, scores = self._weigh(batch, device)
+            watched = {name: judge._weigh(batch, device)[0] for name, judge in self.judges.items()}
+            trend = self.trend(total, scores)
+            partings = {
+                name: drift.update(
+                    None if trend is None else trend.tolist(), watched[name].tolist(), batch.prompts
+                )
+                for name, drift in self.drifts.items()
+            }
+        for name, parting in partings.items():
+            if parting is not None:
+                # The caller of the reward, behind the decorator.
+                warnings.warn(parting.message(name), UserWarning, stacklevel=3)
+        info = {"scores": scores, "signatures": self.signatures}
+        return total, {**info, "watch": watched} if self.judges else info
+
+    def _weigh(self, batch: Batch, device: torch.device) -> tuple[Tensor, dict[Task, Tensor]]:
+        """The weighted sums `[N]` of a batch and the scores of each task, float32, where the images are."""
+        if self.model.device != device:
+            self.model.to(device)
+        rewards, scores = self.score(batch)
         total = torch.stack([weight * rewards[task].float() for task, weight in self.weights.items()]).sum(
             dim=0
         )
-        scores = {task: values.to(device, torch.float32) for task, values in scores.items()}
-        return total.to(device), {"scores": scores, "signatures": self.signatures}
+        return total.to(device), {task: values.to(device, torch.float32) for task, values in scores.items()}
+
+    def trend(self, total: Tensor, scores: Mapping[Task, Tensor]) -> Tensor | None:
+        """What rises with the reward's success, `[N]`: the reward itself, unless a subclass says otherwise."""
+        return total
 
     @abstractmethod
     def score(self, batch: Batch) -> tuple[dict[Task, Tensor], dict[Task, Tensor]]:
@@ -149,7 +186,8 @@ class PointwiseReward(UniSimRewardFunction):
     and returns
 
     - rewards: float32 `[N]`, on the device of the images, without a graph;
-    - a dictionary: under `scores` those of each task, not weighted; under `signatures` what makes them.
+    - a dictionary: under `scores` those of each task, not weighted; under `signatures` what makes them; under `watch`,
+      if the reward is watched, float32 `[N]` by the name of each judge, which are no part of the rewards.
 
     Images are embedded once for all tasks, equal prompts once. The model follows the images to their device.
 
@@ -159,9 +197,19 @@ class PointwiseReward(UniSimRewardFunction):
         method: How quality and attributes are scored.
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reference_key: Under which key the metadata hold the reference image.
+        watch: Judges that warn of reward hacking and reward nothing, by name: another `PointwiseReward`, whose own
+            judges are not asked, or what `load_model` takes, if the name is a task's: `{"quality": "clip-iqa"}`. One
+            warning comes a judge when, over windows of 1024 images and since the window in which the judge stood
+            highest, its mean fell and the reward's rose, each by at least 0.25 standard deviations of single images
+            and by four standard errors. A `Watch` holds other settings.
 
     Raises:
-        ValueError: If a task does not score images, the model does not score it, or an argument is out of its range.
+        ValueError: If a task does not score images, the model does not score it, or an argument is out of its range;
+            the same for a judge, by its name.
+        TypeError: If a judge is neither a `PointwiseReward` nor a model.
+
+    Warns:
+        UserWarning: In a call after which the reward and a judge have parted.
 
     Examples:
         >>> import torch
@@ -182,8 +230,9 @@ class PointwiseReward(UniSimRewardFunction):
         method: Method = "naive",
         prompts: PromptsLike = None,
         reference_key: str = "reference",
+        watch: WatchLike = None,
     ) -> None:
-        super().__init__(model_name_or_path, tasks, method, prompts, reference_key)
+        super().__init__(model_name_or_path, tasks, method, prompts, reference_key, watch)
 
     def score(self, batch: Batch) -> tuple[dict[Task, Tensor], dict[Task, Tensor]]:
         """Scores of each image against its own prompt or reference; they are the rewards."""
@@ -219,9 +268,16 @@ class GroupwiseReward(UniSimRewardFunction):
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         reference_key: Under which key the metadata hold the reference image; the first of a group counts.
         group_key: Under which key the metadata hold what tells the groups apart; by their prompts if None.
+        watch: As for `PointwiseReward`. Win rates have the same mean always, so the reward's rise is that of the scores
+            within the groups, weighted; where the model only chooses, a judge's fall alone is enough for a warning.
 
     Raises:
-        ValueError: If a task does not score images, the model does not answer it, or an argument is out of its range.
+        ValueError: If a task does not score images, the model does not answer it, or an argument is out of its range;
+            the same for a judge, by its name.
+        TypeError: If a judge is neither a `PointwiseReward` nor a model.
+
+    Warns:
+        UserWarning: In a call after which the reward and a judge have parted.
 
     Examples:
         >>> import torch
@@ -242,10 +298,11 @@ class GroupwiseReward(UniSimRewardFunction):
         prompts: PromptsLike = None,
         reference_key: str = "reference",
         group_key: str | None = None,
+        watch: WatchLike = None,
     ) -> None:
         if kind not in get_args(Kind):
             raise ValueError(f"Argument `kind` must be one of {get_args(Kind)}, but got {kind!r}.")
-        super().__init__(model_name_or_path, tasks, method, prompts, reference_key)
+        super().__init__(model_name_or_path, tasks, method, prompts, reference_key, watch)
         self.kind = kind
         self.group_key = group_key
 
@@ -273,6 +330,12 @@ class GroupwiseReward(UniSimRewardFunction):
             rewards[task] = shares[present][back] if self.kind == "win-rate" else scores[task]
         return rewards, scores
 
+    def trend(self, total: Tensor, scores: Mapping[Task, Tensor]) -> Tensor | None:
+        """The weighted scores, `[N]`, of the tasks whose scores do not depend on the group; None if there is none."""
+        ways = answers_of(self.model)
+        alone = [weight * scores[task] for task, weight in self.weights.items() if ways[task] != "choices"]
+        return torch.stack(alone).sum(dim=0) if alone else None
+
     def _groups(self, batch: Batch) -> list[list[int]]:
         """Places of the images of each group."""
         keys = list(batch.prompts) if self.group_key is None else batch.entries(self.group_key)
@@ -290,3 +353,20 @@ class GroupwiseReward(UniSimRewardFunction):
                     f"Argument `prompts` must be alike within a group, but group {key!r} has several."
                 )
         return list(groups.values())
+
+
+def _as_judge(name: str, judge: PointwiseReward | ModelLike, reference_key: str) -> PointwiseReward:
+    """What watches a reward under a name: it scores every image by itself."""
+    if isinstance(judge, PointwiseReward):
+        return judge
+    if isinstance(judge, UniSimRewardFunction):
+        raise TypeError(
+            f"Argument `watch` must hold a `PointwiseReward` or a model under {name!r}, but got {type(judge).__name__}."
+        )
+    try:
+        return PointwiseReward(judge, cast(Task, name), reference_key=reference_key)
+    except ValueError as error:
+        raise ValueError(
+            f"Argument `watch` must hold a `PointwiseReward`, or a model for the task that its name says, but what"
+            f" stands under {name!r} is none: {error}"
+        ) from error

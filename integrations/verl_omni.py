@@ -49,7 +49,8 @@ async def compute_score(
         options: Arguments of `PointwiseReward`: `model_name_or_path`, `tasks` and others.
 
     Returns:
-        The reward under `"score"`, and the scores of each task, not weighted, under its name: plain floats.
+        The reward under `"score"`, the scores of each task, not weighted, under its name, and those of each judge that
+        watches under `"watch/NAME"`: plain floats.
 
     Raises:
         ValueError: If the image is no uint8 `[C, H, W]`, a reference is missing, or an option is out of its range.
@@ -102,6 +103,7 @@ def _score(reward: PointwiseReward, device: str, samples: Sequence[_Sample]) -> 
     )
     columns = {"score": rewards.tolist()}
     columns.update({task: scores.tolist() for task, scores in info["scores"].items()})
+    columns.update({f"watch/{name}": scores.tolist() for name, scores in info.get("watch", {}).items()})
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

@@ -59,7 +59,9 @@ class TransformersEncoder(EncoderModel):
         """Pass prepared images `[N, 3, S, S]` through the image tower: `[N, D]`, of any length."""
         backbone: Any = self.backbone
         # Not by `get_image_features`, which gives another type by version, and passes on what not every tower takes.
-        features: Tensor = backbone.visual_projection(backbone.vision_model(pixel_values=pixels).pooler_output)
+        features: Tensor = backbone.visual_projection(
+            backbone.vision_model(pixel_values=pixels).pooler_output
+        )
         return features
 
     def encode_inputs(self, **inputs: Tensor) -> Tensor:
