@@ -31,6 +31,7 @@ from unisim_metrics.models.judges.dreamsim import DreamSim
 from unisim_metrics.models.judges.hpsv3 import HPSv3
 from unisim_metrics.models.judges.imagereward import ImageReward
 from unisim_metrics.models.judges.liqe import LIQE
+from unisim_metrics.models.judges.one_align import OneAlign
 from unisim_metrics.models.judges.pac_s import PACSEncoder
 from unisim_metrics.tasks import Task
 
@@ -274,6 +275,7 @@ class TestBenchmark:
         ("liqe", LIQE),
         ("deqa-score", DeQAScore),
         ("compare2score", Compare2Score),
+        ("one-align", OneAlign),
     ],
 )
 def test_the_registry_tells_what_judges_answer(name: str, kind: Any) -> None:

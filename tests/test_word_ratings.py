@@ -286,6 +286,12 @@ def deqa_by_hand(pictures: list[Image.Image]) -> np.ndarray:
     return np.array([expected(answer, LEVELS, [5.0, 4.0, 3.0, 2.0, 1.0]) for answer in answers])
 
 
+def one_align_by_hand(pictures: list[Image.Image]) -> np.ndarray:
+    hand = ByHand()
+    answers = [hand.logits(DEQA, [hand.image(square(picture))]) for picture in pictures]
+    return np.array([expected(answer, LEVELS, [1.0, 0.75, 0.5, 0.25, 0.0]) for answer in answers])
+
+
 UPPER = {
     (0, 1): 0.25912809,
     (0, 2): 3.3130276e-4,
@@ -324,7 +330,12 @@ def compare2score_by_hand(pictures: list[Image.Image]) -> np.ndarray:
     return np.array(found)
 
 
-BY_HAND = {"deqa-score": deqa_by_hand, "compare2score": compare2score_by_hand}
+BY_HAND = {
+    "deqa-score": deqa_by_hand,
+    "one-align": one_align_by_hand,
+    "compare2score": compare2score_by_hand,
+}
+LARGEST = {"deqa-score": 5, "one-align": 1, "compare2score": 100}
 
 
 def write_folder(folder: Path) -> Path:
@@ -352,7 +363,7 @@ class TestBoth:
         published.tell_terms.cache_clear()
         with pytest.warns(UserWarning, match="tuned from Llama 2"):
             model: Any = load_model(f"{name}:{folder}", batch_size=2)
-        scale = 5 if name == "deqa-score" else 100
+        scale = LARGEST[name]
         assert len(set(wanted.round(3))) == 3 and 0 < wanted.min() < wanted.max() < scale
         found = UniSimScore(model, reduction="none")(pictures)
         np.testing.assert_allclose(found / scale, wanted / scale, atol=1e-6)

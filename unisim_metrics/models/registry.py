@@ -273,6 +273,15 @@ _ENTRIES = (
         terms=_LLAMA_2,
     ),
     ModelEntry(
+        "one-align",
+        "judge",
+        "OneAlign, mPLUG-Owl2 (8 B) tuned to tell how good a picture is by one of five words",
+        source="q-future/one-align",
+        tasks=("quality", *ATTRIBUTES),
+        reader="one_align",
+        terms=_LLAMA_2,
+    ),
+    ModelEntry(
         "compare2score",
         "judge",
         "Compare2Score, mPLUG-Owl2 (8 B) tuned to compare a picture with others of known quality",
