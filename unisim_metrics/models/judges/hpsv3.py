@@ -297,7 +297,7 @@ def _read_config(directory: Path) -> Qwen2VLConfig:
         raise ValueError(
             f"The file {file} must be of a model of type 'qwen2_vl', but is of type {settings.get('model_type')!r}."
         )
-    return Qwen2VLConfig.from_pretrained(directory, local_files_only=True)
+    return Qwen2VLConfig.from_dict(settings)
 
 
 def _read_processor(directory: Path, resample: Any) -> Any:
