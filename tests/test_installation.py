@@ -7,8 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 import pytest
-import tomllib
 from packaging.requirements import Requirement
 
 from unisim_metrics.installation import git_source, install_extra, requirements_of
