@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from tiny_generative import pictures
 from torch import Tensor
+from transformers import InternVLProcessor
 from typer.testing import CliRunner
 
 from unisim_metrics import load_model
@@ -99,13 +100,17 @@ def write_layout(directory: Path, kind: str = "8b", **settings: Any) -> dict[str
     tower, text = KINDS[kind]
     _, processor = tiny_generative.build("internvl")
     processor.save_pretrained(directory.parent / "processor")
-    words = processor.tokenizer
+    # The authors' tokenizer ends before the processor's token for films.
+    own = processor.tokenizer.get_vocab()
+    rows = own.pop("<video>")
     directory.mkdir(parents=True)
-    added = {str(place): {"content": token} for token, place in words.get_added_vocab().items()}
+    added = {
+        str(own[token]): {"content": token} for token in processor.tokenizer.get_added_vocab() if token in own
+    }
     (directory / "tokenizer_config.json").write_text(
         json.dumps({"added_tokens_decoder": added}), encoding="utf-8"
     )
-    weights = random_weights(tower, text, len(words) + 3)
+    weights = random_weights(tower, text, rows)
     names = sorted(weights)
     for index in range(3):
         part = {name: weights[name].clone() for name in names[index::3]}
@@ -135,6 +140,7 @@ def write_layout(directory: Path, kind: str = "8b", **settings: Any) -> dict[str
         },
         "llm_config": {
             "model_type": text,
+            "bias": False,
             "hidden_size": TEXT_WIDTH,
             "intermediate_size": TEXT_FC,
             "num_hidden_layers": LAYERS,
@@ -145,7 +151,7 @@ def write_layout(directory: Path, kind: str = "8b", **settings: Any) -> dict[str
             "rope_theta": 1000000.0,
             "rope_scaling": {"type": "dynamic", "factor": 2.0} if text == "internlm2" else None,
             "max_position_embeddings": 4096,
-            "vocab_size": len(words) + 3,
+            "vocab_size": rows,
             "tie_word_embeddings": False,
             "attn_implementation": "flash_attention_2",
         },
@@ -396,7 +402,27 @@ def test_a_processor_with_other_tokens(tmp_path: Path) -> None:
         convert(tmp_path / "source", tmp_path / "model", tmp_path / "processor")
 
 
-def test_by_name_it_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_without_an_embedding(tmp_path: Path) -> None:
+    write_layout(tmp_path / "source")
+    processor = InternVLProcessor.from_pretrained(tmp_path / "processor")
+    processor.tokenizer.add_tokens(["<more>"])
+    processor.save_pretrained(tmp_path / "processor")
+    with pytest.raises(CheckpointError, match=r"1 is without an embedding \(<more>\)"):
+        convert(tmp_path / "source", tmp_path / "model", tmp_path / "processor")
+
+
+def test_a_text_that_holds_the_token_for_films(tmp_path: Path) -> None:
+    write_layout(tmp_path / "source")
+    model = load_model(convert(tmp_path / "source", tmp_path / "model", tmp_path / "processor"))
+    first, second = pictures(2)
+    scores = model.compare(["a <video> of a fox"], [[first, second]])
+    torch.testing.assert_close(scores, model.compare(["a < video> of a fox"], [[first, second]]))
+
+
+@pytest.mark.parametrize("name", ["internvl2.5-8b", "OpenGVLab/InternVL2_5-8B"])
+def test_from_the_hub_it_is_converted_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_layout(tmp_path / "source")
     fetched = []
 
@@ -407,8 +433,8 @@ def test_by_name_it_is_converted_once(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("UNISIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("unisim_metrics.models.published.fetch_snapshot", fetch)
     monkeypatch.setattr("unisim_metrics.models.checkpoints.conversion.fetch_snapshot", fetch)
-    model = load_model("internvl2.5-8b")
-    assert model.name == "internvl2.5-8b"
+    model = load_model(name)
+    assert model.name == name
     assert fetched == [("OpenGVLab/InternVL2_5-8B", True), ("OpenGVLab/InternVL2_5-8B-MPO-hf", False)]
-    assert load_model("internvl2.5-8b").weights_hash() == model.weights_hash()
+    assert load_model(name).weights_hash() == model.weights_hash()
     assert len(fetched) == 2

@@ -312,7 +312,8 @@ def internvl(**text: Any) -> tuple[Any, Any]:
         InternVLVideoProcessor,
     )
 
-    special = ["<|im_end|>", "<|im_start|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>"]
+    # `<video>` comes in by its name alone, and so behind all others, as in the processors on the Hub.
+    special = ["<|im_end|>", "<|im_start|>", "<img>", "</img>", "<IMG_CONTEXT>"]
     names = {
         "start_image_token": "<img>",
         "end_image_token": "</img>",

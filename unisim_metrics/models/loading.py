@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-from functools import partial
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -46,7 +45,7 @@ from unisim_metrics.models.loading_options import GENERATIVE_OPTIONS, Options, r
 from unisim_metrics.models.lora import is_peft_model, merge_lora
 from unisim_metrics.models.protocol import PerceptualModel
 from unisim_metrics.models.published import find_converted, find_published, find_weights, tell_terms
-from unisim_metrics.models.registry import REGISTRY, ModelEntry, list_models
+from unisim_metrics.models.registry import CONVERTED, REGISTRY, ModelEntry, list_models
 from unisim_metrics.models.sources.hub import fetch_snapshot, is_hub_id
 
 _CHECKPOINT_SUFFIXES = (".pt", ".pth")
@@ -187,8 +186,7 @@ def _from_name(target: str | PathLike[str], options: Options) -> EncoderModel | 
     if path.is_file():
         return _from_file(path, options)
     if is_text and (is_hub_id(name) or (options.revision is not None and name.count("/") == 1)):
-        directory = fetch_snapshot(name, options.revision, **options.hub())
-        return _from_directory(directory, name, dataclasses.replace(options, revision=None))
+        return _from_directory(_fetched(name, options), name, dataclasses.replace(options, revision=None))
     raise ValueError(_unknown(name))
 
 
@@ -206,12 +204,18 @@ def _from_registry(entry: ModelEntry, options: Options) -> EncoderModel | Vision
         refuse(options, f"`{entry.name}`", "revision", "base")
         directory = find_published(entry, options.cache_dir, options.token)
         return _from_directory(directory, entry.name, options)
-    fetch = partial(find_converted, entry) if entry.processor else partial(fetch_snapshot, entry.source)
-    directory = fetch(options.revision, **options.hub())
+    directory = _fetched(entry.source, options)
     model = _from_directory(directory, entry.name, dataclasses.replace(options, revision=None))
     if entry.crop is not None and options.preprocessing is None and isinstance(model, EncoderModel):
         model.preprocessing = dataclasses.replace(model.preprocessing, crop=entry.crop)
     return model
+
+
+def _fetched(repository: str, options: Options) -> Path:
+    """The directory of a repository on the Hub, converted if that has it in its authors' layout alone."""
+    if repository in CONVERTED:
+        return find_converted(CONVERTED[repository], options.revision, **options.hub())
+    return fetch_snapshot(repository, options.revision, **options.hub())
 
 
 def _from_judge(entry: ModelEntry, file: str, options: Options) -> EncoderModel | VisionLanguageModel:

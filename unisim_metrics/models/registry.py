@@ -352,6 +352,9 @@ _ENTRIES = (
 
 REGISTRY = {entry.name: entry for entry in _ENTRIES}
 
+# By their Hub ids, those that are converted before they load.
+CONVERTED = {entry.source: entry for entry in _ENTRIES if entry.processor}
+
 
 def list_models(task: Task | None = None) -> list[str]:
     """The names that ``load_model`` knows, the bundled model first.

@@ -105,7 +105,7 @@ def convert_internvl(source: Path, out: Path, processor: Any) -> None:
 
     classes: Any = transformers  # most of them have no type information
     config = _config(source, processor)
-    _check_tokenizer(source, processor.tokenizer, config)
+    _check_tokenizer(source, processor, config)
     with torch.device("meta"):
         model: Any = classes.InternVLForConditionalGeneration(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -159,8 +159,8 @@ def _mapping(config: Mapping[str, Any], name: str, file: Path) -> Mapping[str, A
     return part
 
 
-def _check_tokenizer(source: Path, tokenizer: Any, config: Any) -> None:
-    """Check that a tokenizer gives the tokens of the checkpoint's own the same places."""
+def _check_tokenizer(source: Path, processor: Any, config: Any) -> None:
+    """Check that a processor's tokenizer gives the tokens of the checkpoint's own the same places."""
     own: dict[str, int] = {}
     if (source / "vocab.json").is_file():
         own |= read_json(source / "vocab.json")
@@ -172,12 +172,16 @@ def _check_tokenizer(source: Path, tokenizer: Any, config: Any) -> None:
             f"The directory {source} must hold its tokenizer's `tokenizer_config.json` or `vocab.json`, but holds"
             " neither."
         )
-    places = tokenizer.get_vocab()
+    places = processor.tokenizer.get_vocab()
+    rows = config.text_config.vocab_size
     others = [token for token, place in own.items() if places.get(token) != place]
-    if others or len(tokenizer) > config.text_config.vocab_size:
+    # transformers' processors add a token for films, which the authors' models have no embedding for: no question and
+    # no answer holds one.
+    beyond = [token for token, place in places.items() if place >= rows and token != processor.video_token]
+    if others or beyond:
         raise CheckpointError(
-            f"The processor's tokenizer must be that of {source}, with at most {config.text_config.vocab_size} tokens,"
-            f" but of its {len(tokenizer)} {describe_keys(other=others) or 'some have no embedding'}."
+            f"The processor's tokenizer must be that of {source}, with embeddings for {rows} tokens, but of its"
+            f" {len(places)} {describe_keys(other=others, without_an_embedding=beyond)}."
         )
 
 
