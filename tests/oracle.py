@@ -49,7 +49,7 @@ class PlainClip:
 
     def __init__(self, directory: Path) -> None:
         from transformers import CLIPModel, CLIPTokenizer
-        from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+        from pillow_processors import CLIPImageProcessorPil
 
         self.model = CLIPModel.from_pretrained(directory).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(directory)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from pillow_processors import CLIPImageProcessorPil
 
 from unisim_metrics import UniSimScore, load_model
 from unisim_metrics.models import loading

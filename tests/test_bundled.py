@@ -73,7 +73,7 @@ def test_it_is_small_and_documented() -> None:
 
 def test_plain_transformers_reads_it(photos: list[Image.Image]) -> None:
     from transformers import AutoModel, AutoTokenizer
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from pillow_processors import CLIPImageProcessorPil
 
     plain, tokenizer = AutoModel.from_pretrained(FOLDER), AutoTokenizer.from_pretrained(FOLDER)
     assert plain.dtype == torch.float32

@@ -15,7 +15,7 @@ import transformers
 from conftest import write_clip, write_preprocessor, write_tokenizer
 from test_models import TEXTS, photos, unit
 from transformers import AutoTokenizer, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from pillow_processors import CLIPImageProcessorPil
 
 from unisim_metrics import load_model
 from unisim_metrics.models import EncoderModel

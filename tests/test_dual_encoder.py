@@ -23,7 +23,7 @@ from transformers import (
     VisionTextDualEncoderModel,
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
-from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
+from pillow_processors import EfficientNetImageProcessorPil
 
 from unisim_metrics import UniSimLoss, UniSimScore, load_model
 from unisim_metrics.errors import CheckpointError

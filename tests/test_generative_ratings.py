@@ -236,7 +236,7 @@ class TestGradients:
         assert bool(pixels.grad.abs().sum(dim=(1, 2, 3)).gt(0).all())  # type: ignore[union-attr]
 
     def test_processors_that_carry_none(self, llava: GenerativeModel) -> None:
-        from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+        from pillow_processors import SiglipImageProcessorPil
 
         backbone, processor = tiny_generative.build("llava")
         processor.image_processor = SiglipImageProcessorPil(size={"height": 28, "width": 28})

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 from transformers import AutoModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from pillow_processors import CLIPImageProcessorPil
 
 import unisim_metrics
 from unisim_metrics import load_model

@@ -15,9 +15,9 @@ from PIL import Image, ImageOps
 from skimage import data
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+from pillow_processors import CLIPImageProcessorPil
+from pillow_processors import EfficientNetImageProcessorPil
+from pillow_processors import SiglipImageProcessorPil
 
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import (

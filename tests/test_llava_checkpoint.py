@@ -39,7 +39,7 @@ def by_hand(weights: Mapping[str, Tensor], newline: bool, words: Any, images: li
         SiglipVisionConfig,
         SiglipVisionModel,
     )
-    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+    from pillow_processors import SiglipImageProcessorPil
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}

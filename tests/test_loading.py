@@ -26,7 +26,7 @@ from transformers import (
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
 )
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from pillow_processors import CLIPImageProcessorPil
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.images import Preprocessing

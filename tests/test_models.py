@@ -57,7 +57,7 @@ class TestCLIP:
         self, tiny_clip_dir: Path, tiny_model: EncoderModel
     ) -> None:
         from transformers import AutoTokenizer, CLIPModel
-        from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+        from pillow_processors import CLIPImageProcessorPil
 
         plain = CLIPModel.from_pretrained(tiny_clip_dir).eval()
         processor = CLIPImageProcessorPil.from_pretrained(tiny_clip_dir)

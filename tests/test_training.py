@@ -19,7 +19,7 @@ from PIL import Image
 from tiny_training import RECIPE, file_size_limit, pools_of, trainer_of, weights_of, write_images
 from torch import multiprocessing
 from transformers import AutoTokenizer, CLIPModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from pillow_processors import CLIPImageProcessorPil
 
 from unisim_metrics import load_model
 from unisim_metrics.benchmark import load_dataset

@@ -20,7 +20,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from tiny_training import RECIPE, TEXTS, file_size_limit, trainer_of, weights_of, write_images
 from transformers import AutoTokenizer, CLIPModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from pillow_processors import CLIPImageProcessorPil
 
 from unisim_metrics.benchmark import load_dataset
 from unisim_metrics.benchmark.samples import Sample
