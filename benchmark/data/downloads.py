@@ -28,7 +28,7 @@ from ..datasets.hub_files import HubFiles
 from .unpacking import archive_stem, leaves_root, unpack
 
 if TYPE_CHECKING:
-    from huggingface_hub import RepoFile
+    from huggingface_hub.hf_api import RepoFile
 
 _STATE = ".unisim"
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -79,7 +79,8 @@ def plan_download(dataset: Dataset, split: Split = "test", revision: str | None 
         ValueError: If the set has no such split.
         DataUnavailableError: If the Hub has not the set, or cannot be reached.
     """
-    from huggingface_hub import HfApi, RepoFile
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
 
     if split not in dataset.files:
         raise ValueError(

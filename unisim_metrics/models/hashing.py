@@ -40,7 +40,7 @@ def hash_weights(weights: Mapping[str, object]) -> str:
         64 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    named = {_plain(name): tensor for name, tensor in weights.items()}
+    named = {plain_name(name): tensor for name, tensor in weights.items()}
     for name in sorted(named):
         tensor = named[name]
         if not isinstance(tensor, Tensor):
@@ -51,5 +51,6 @@ def hash_weights(weights: Mapping[str, object]) -> str:
     return digest.hexdigest()
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A weight's name without those of wrappers."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)

@@ -21,6 +21,7 @@ from unisim_metrics.models.hashing import hash_weights
 from unisim_metrics.models.lora import read_base_hash
 from unisim_metrics.models.registry import REGISTRY
 from unisim_metrics.models.sources.hub import fetch_snapshot, is_hub_id
+from unisim_metrics.models.versions import stable_weights
 
 __all__ = [
     "PROCESSOR_FILES",
@@ -71,7 +72,8 @@ class Base:
 
     def weights_hash(self) -> str:
         """SHA-256 of the weights as they are now."""
-        return hash_weights(self.model.state_dict())
+        is_dual = dual_encoder_class(self.model.config.to_dict()) is not None
+        return hash_weights(stable_weights(self.model) if is_dual else self.model.state_dict())
 
 
 @contextmanager

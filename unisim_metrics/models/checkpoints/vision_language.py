@@ -17,6 +17,7 @@ from unisim_metrics.models.checkpoints.directories import Base, load_adapter, no
 from unisim_metrics.models.checkpoints.weight_checks import check_finite, check_keys
 from unisim_metrics.models.generative.model import GenerativeModel
 from unisim_metrics.models.lora import merge_lora
+from unisim_metrics.models.versions import GENERATIVE_TRANSFORMERS, require_transformers
 
 # Buffers that older versions of transformers saved.
 _OLD_BUFFERS = ("position_ids", "inv_freq")
@@ -61,7 +62,9 @@ def load_generative(
     Raises:
         ValueError: If the processor is missing or does not fit.
         CheckpointError: If weights are not exactly the model's, or the adapter's.
+        ImportError: If transformers is too old for generative models.
     """
+    require_transformers("A generative model", GENERATIVE_TRANSFORMERS)
     if dtype is None and device_map is None and torch.device(device or "cpu").type == "cpu":
         dtype = torch.float32
     if processor is None:
@@ -86,7 +89,9 @@ def wrap_generative(
 
     Raises:
         ValueError: If there is no processor.
+        ImportError: If transformers is too old for generative models.
     """
+    require_transformers("A generative model", GENERATIVE_TRANSFORMERS)
     kind = type(module).__name__
     if processor is None:
         source = Path(str(getattr(module, "name_or_path", "") or ""))

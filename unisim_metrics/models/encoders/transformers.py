@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unisim_metrics.images import Preprocessing
 from unisim_metrics.models.encoders.base import EncoderModel
 from unisim_metrics.models.lora import is_peft_model, merge_lora
+from unisim_metrics.models.versions import stable_weights
 
 
 class TransformersEncoder(EncoderModel):
@@ -71,10 +72,10 @@ class TransformersEncoder(EncoderModel):
         return features
 
     def merged_weights(self) -> Mapping[str, Any]:
-        """The weights of the plain model that gives these embeddings."""
+        """The weights of the plain model that gives these embeddings, by the names in its files."""
         if not is_peft_model(self.backbone):
-            return self.backbone.state_dict()
-        return merge_lora(copy.deepcopy(self.backbone).to("cpu")).state_dict()
+            return stable_weights(self.backbone)
+        return stable_weights(merge_lora(copy.deepcopy(self.backbone).to("cpu")))
 
 
 def _required_size(backbone: Any) -> int | None:

@@ -33,6 +33,7 @@ from unisim_metrics.models.generative.instructions import list_items
 from unisim_metrics.models.generative.pictures import by_pillow, preparation
 from unisim_metrics.models.judges.base import JudgeSource
 from unisim_metrics.models.judges.weights import check_exactly, read_weights
+from unisim_metrics.models.versions import GENERATIVE_TRANSFORMERS, require_transformers
 from unisim_metrics.prompts import check_prompts
 from unisim_metrics.tasks import check_method
 
@@ -262,7 +263,9 @@ def load(source: JudgeSource) -> HPSv3:
         ModelUnavailableError: If the configuration and the processor of the base cannot be fetched.
         ValueError: If `base` is no directory of Qwen2-VL.
         ModuleNotFoundError: If `device_map` is given and accelerate is not installed.
+        ImportError: If transformers is too old for generative models.
     """
+    require_transformers("`hpsv3`", GENERATIVE_TRANSFORMERS)
     options = source.options
     check_device_map(options.device_map)
     directory = _find_base(source)

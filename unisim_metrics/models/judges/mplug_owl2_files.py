@@ -15,6 +15,7 @@ from unisim_metrics.models.checkpoints.directories import read_json
 from unisim_metrics.models.checkpoints.weight_checks import check_finite, describe_keys
 from unisim_metrics.models.judges.mplug_owl2 import MPLUGOwl2, Sizes
 from unisim_metrics.models.judges.weights import read_weights
+from unisim_metrics.models.versions import GENERATIVE_TRANSFORMERS, require_transformers
 
 if TYPE_CHECKING:
     from unisim_metrics.models.judges.base import JudgeSource
@@ -37,7 +38,9 @@ def read_network(source: JudgeSource) -> MPLUGOwl2:
 
     Raises:
         CheckpointError: If a file is missing or cannot be read, or the weights are not exactly the model's.
+        ImportError: If transformers is too old for generative models.
     """
+    require_transformers(f"`{source.name}`", GENERATIVE_TRANSFORMERS)
     folder = source.path
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"The folder {folder} must hold a config.json, but has none.")
