@@ -1,1 +1,1 @@
-"""Plugs for other ecosystems: Hugging Face `evaluate`, diffusers, and rewards for RL fine-tuning, and a server of them."""
+"""Plugs for other ecosystems: Hugging Face `evaluate`, diffusers, rewards for RL fine-tuning, and their server."""

@@ -84,7 +84,9 @@ def make_app(rewards: dict[str, PointwiseReward], token: str | None = None, **li
 
 
 @contextmanager
-def running(*options: str, token: str | None = None) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+def running(
+    *options: str, token: str | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
     """A server of its own process: the process, its address, and the lines that it tells."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     environment.pop("UNISIM_TOKEN", None)

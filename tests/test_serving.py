@@ -1,23 +1,21 @@
-"""The reward server in its own process and in this one: every form of request against `PointwiseReward`, and refusals."""
+"""The reward server, in this process and in one of its own: each form against `PointwiseReward`, and refusals."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import json
 import pickle
 import signal
 import struct
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 from serving import (
     PROMPTS,
     encoded,
@@ -41,6 +39,8 @@ from unisim_metrics.integrations.serving.service import rewards_of_models
 from unisim_metrics.models import EncoderModel
 
 IMAGES = [encoded(seed, form) for seed, form in enumerate(("PNG", "JPEG", "WEBP", "PNG"))]
+AS_JSON = {"Content-Type": "application/json"}
+HTTP_CLIENT = httpx.Client
 TWO = (IMAGES[:2], PROMPTS[:2])
 
 
@@ -51,7 +51,9 @@ def rewards(exact: EncoderModel) -> dict[str, PointwiseReward]:
     return {**rewards_of_models({"tiny": exact}, "cpu"), **both}
 
 
-def expected(reward: PointwiseReward, images: list[bytes], references: list[bytes] | None = None) -> list[float]:
+def expected(
+    reward: PointwiseReward, images: list[bytes], references: list[bytes] | None = None
+) -> list[float]:
     metadata = None if references is None else [{"reference": decode_image(image)} for image in references]
     return reward([decode_image(image) for image in images], PROMPTS[: len(images)], metadata)[0].tolist()
 
@@ -65,7 +67,9 @@ def ask(app: Guard, *requests: tuple[str, Any], **settings: Any) -> list[httpx.R
             return list(
                 await asyncio.gather(
                     *(
-                        client.post(path, content=body, **settings)
+                        client.post(
+                            path, content=body, **{"headers": AS_JSON if path != "/" else {}, **settings}
+                        )
                         if isinstance(body, bytes)
                         else client.post(path, json=body, **settings)
                         for path, body in requests
@@ -85,7 +89,9 @@ def get(app: Guard, path: str, **settings: Any) -> httpx.Response:
 
 
 class TestForms:
-    def test_all_forms_at_once_answer_what_the_reward_answers(self, rewards: dict[str, PointwiseReward]) -> None:
+    def test_all_forms_at_once_answer_what_the_reward_answers(
+        self, rewards: dict[str, PointwiseReward]
+    ) -> None:
         wanted = expected(rewards["tiny"], IMAGES)
         own, compute, score, root, pickled = ask(
             make_app(rewards),
@@ -182,26 +188,44 @@ class TestFacts:
 
     def test_openapi_describes_every_form(self, rewards: dict[str, PointwiseReward]) -> None:
         paths = get(make_app(rewards), "/openapi.json").json()["paths"]
-        assert {"/rewards", "/compute", "/score", "/", "/pickle", "/health", "/signature", "/metrics"} <= set(paths)
+        assert {"/rewards", "/compute", "/score", "/", "/pickle", "/health", "/signature", "/metrics"} <= set(
+            paths
+        )
 
     def test_a_model_serves_its_tasks(self, rewards: dict[str, PointwiseReward]) -> None:
-        alone = ("image-text", "image-image", "quality", "brightness", "colorfulness", "contrast", "sharpness")
+        alone = (
+            "image-text",
+            "image-image",
+            "quality",
+            "brightness",
+            "colorfulness",
+            "contrast",
+            "sharpness",
+        )
         assert set(rewards) == {"tiny", "mixed", *(f"tiny/{task}" for task in alone)}
         assert rewards["tiny"] is rewards["tiny/image-text"]
 
 
-def bomb() -> bytes:
-    """A PNG of 60,000 × 60,000 pixels."""
+def bomb(side: int) -> bytes:
+    """A PNG that announces many pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+        + chunk(b"IEND", b"")
+    )
 
 
 WRONG: dict[str, tuple[str, Any, int, str]] = {
-    "a decompression bomb": ("/rewards", own_form([bomb()], ["a"]), 422, "60000 × 60000 pixels"),
+    "a decompression bomb": ("/rewards", own_form([bomb(60_000)], ["a"]), 422, "3600000000 pixels"),
+    "many pixels": ("/rewards", own_form([bomb(5000)], ["a"]), 422, "5000 × 5000 pixels"),
     "no image": ("/rewards", own_form([b"no"], ["a"]), 422, "images[0]"),
     "a GIF": ("/rewards", own_form([encoded(0, "GIF")], ["a"]), 422, "images[0]"),
     "no base64": ("/rewards", {"images": ["?"], "prompts": ["a"]}, 422, "images[0]"),
@@ -219,7 +243,12 @@ WRONG: dict[str, tuple[str, Any, int, str]] = {
     "much JSON": ("/rewards", b"[" + b"[]," * 600_000 + b"[]]", 413, "entries"),
     "an unknown path": ("/other", {}, 404, "Not Found"),
     "videos": ("/compute", flow_factory_form(*TWO, video=[["x"]], image=None), 422, "videos"),
-    "no conditions": ("/compute", flow_factory_form(*TWO, condition_images=[[], []]), 422, "condition_images"),
+    "no conditions": (
+        "/compute",
+        flow_factory_form(*TWO, condition_images=[[], []]),
+        422,
+        "condition_images",
+    ),
     "prompts of Flow-Factory": ("/compute", flow_factory_form(IMAGES[:2], PROMPTS[:1]), 422, "`prompt`"),
     "an unknown reward by path": ("/rewards/other/compute", flow_factory_form(*TWO), 404, "'other'"),
     "an unknown reward of UniRL": ("/score", unirl_form(*TWO, ["other"]), 404, "'other'"),
@@ -232,7 +261,11 @@ WRONG: dict[str, tuple[str, Any, int, str]] = {
     ),
     "a file of the server": (
         "/score",
-        {"requests": [{"history": [{"text": "", "video_path": "/etc/passwd"}], "required_rewards": ["tiny"]}]},
+        {
+            "requests": [
+                {"history": [{"text": "", "video_path": "/etc/passwd"}], "required_rewards": ["tiny"]}
+            ]
+        },
         422,
         "image_b64",
     ),
@@ -275,7 +308,9 @@ class TestRefusals:
 
     def test_more_than_may_wait_is_refused_for_now(self, rewards: dict[str, PointwiseReward]) -> None:
         app = make_app(rewards, images=4, waiting_images=4)
-        answers = ask(app, *[("/rewards", own_form(IMAGES, PROMPTS))] * 3, ("/", pickled_form(IMAGES, PROMPTS)))
+        answers = ask(
+            app, *[("/rewards", own_form(IMAGES, PROMPTS))] * 3, ("/", pickled_form(IMAGES, PROMPTS))
+        )
         assert sorted(answer.status_code for answer in answers) == [200, 429, 429, 429]
         for answer in answers:
             assert answer.status_code == 200 or answer.headers["Retry-After"] == "1"
@@ -306,7 +341,9 @@ class TestRefusals:
         assert "0.05 seconds" in answer.json()["error"]
 
     @pytest.mark.parametrize("path", ["/rewards", "/"])
-    def test_a_body_is_refused_by_its_announced_size(self, rewards: dict[str, PointwiseReward], path: str) -> None:
+    def test_a_body_is_refused_by_its_announced_size(
+        self, rewards: dict[str, PointwiseReward], path: str
+    ) -> None:
         (answer,) = ask(make_app(rewards), (path, b"x"), headers={"Content-Length": str(2 * 2**30)})
         assert answer.status_code == 413
         content = pickle.loads(answer.content) if path == "/" else answer.json()
@@ -372,7 +409,9 @@ class TestToken:
         assert get(app, "/openapi.json").status_code == 401
 
 
-def answering(*answers: Callable[[httpx.Request], httpx.Response]) -> tuple[httpx.MockTransport, list[httpx.Request]]:
+def answering(
+    *answers: Callable[[httpx.Request], httpx.Response],
+) -> tuple[httpx.MockTransport, list[httpx.Request]]:
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -386,8 +425,7 @@ class TestClient:
     @pytest.fixture
     def client(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., UniSimClient]:
         def make(transport: httpx.BaseTransport, **options: Any) -> UniSimClient:
-            make_http = httpx.Client
-            monkeypatch.setattr(httpx, "Client", lambda **given: make_http(transport=transport, **given))
+            monkeypatch.setattr(httpx, "Client", lambda **given: HTTP_CLIENT(transport=transport, **given))
             return UniSimClient("http://server", pause=0.001, **options)
 
         return make

@@ -32,7 +32,11 @@ class Call:
 def test_what_trainers_send_is_read(protocol: int) -> None:
     found = read_request(pickle.dumps(GOOD, protocol=protocol))
     assert (found.images, found.prompts, found.references) == (GOOD["images"], GOOD["prompts"], None)
-    plain = {"images": [b"a"], "references": [b"b"], "metadata": [{"n": 2**80, "x": 0.5, "y": True, "z": None}]}
+    plain = {
+        "images": [b"a"],
+        "references": [b"b"],
+        "metadata": [{"n": 2**80, "x": 0.5, "y": True, "z": None}],
+    }
     found = read_request(pickle.dumps(plain, protocol=protocol))
     assert (found.images, found.prompts, found.references) == ([b"a"], None, [b"b"])
 
@@ -94,7 +98,9 @@ def test_pickles_that_claim_much() -> None:
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_any_damage_is_told(data: st.DataObject) -> None:
-    whole = bytearray(pickle.dumps({"images": [b"ab", b"c"], "prompts": ["a", "b"], "metadata": {"n": [1, 2.5]}}))
+    whole = bytearray(
+        pickle.dumps({"images": [b"ab", b"c"], "prompts": ["a", "b"], "metadata": {"n": [1, 2.5]}})
+    )
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:

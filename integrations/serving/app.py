@@ -70,7 +70,9 @@ def _add_failures(app: FastAPI) -> None:
             f"`{'.'.join(str(part) for part in one['loc'][1:]) or 'body'}`: {one['msg']}"
             for one in error.errors()[:5]
         ]
-        return failure(request.url.path, 422, f"The body must be of the form of {request.url.path}: {'; '.join(wrong)}.")
+        return failure(
+            request.url.path, 422, f"The body must be of the form of {request.url.path}: {'; '.join(wrong)}."
+        )
 
     @app.exception_handler(HTTPException)
     async def refuse_path(request: Request, error: HTTPException) -> Response:
@@ -86,7 +88,7 @@ def _add_facts(app: FastAPI, service: RewardService) -> None:
     async def health() -> HealthResponse:
         """Tell that the server answers."""
         return HealthResponse(
-            status="ok", version=__version__, rewards=dict.fromkeys(service.names, ["ready"])
+            status="ok", version=__version__, rewards={name: ["ready"] for name in service.names}
         )
 
     @app.get(f"{_NAMED}/health", tags=["server"])
@@ -170,7 +172,9 @@ def _add_unirl(app: FastAPI, service: RewardService) -> None:
             for name in dict.fromkeys(request.required_rewards):
                 places.setdefault(service.find(name), []).append(place)
         if not places:
-            raise RequestError(422, "Argument `requests` must hold requests with `required_rewards`, but has none.")
+            raise RequestError(
+                422, "Argument `requests` must hold requests with `required_rewards`, but has none."
+            )
         answers = await asyncio.gather(
             *(service.score(name, [samples[place] for place in own]) for name, own in places.items())
         )
@@ -253,7 +257,9 @@ def _sample_of_history(place: int, request: HistoryRequest) -> Sample:
     images: list[bytes] = []
     for number, turn in enumerate(request.history):
         if turn.image_b64 is None:
-            raise RequestError(422, f"Argument `{name}[{number}]` must have `image_b64`; videos are not scored.")
+            raise RequestError(
+                422, f"Argument `{name}[{number}]` must have `image_b64`; videos are not scored."
+            )
         images += _decoded([turn.image_b64], f"{name}[{number}].image_b64")
     last = len(images) - 1
     return Sample(

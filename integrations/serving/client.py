@@ -90,7 +90,7 @@ class UniSimClient:
         self._pause = pause
         self._http = httpx.Client(
             base_url=url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={b"Authorization": f"Bearer {token}".encode()} if token else {},
             timeout=timeout,
             # A proxy of the environment knows no server of the own network.
             trust_env=False,

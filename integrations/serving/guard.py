@@ -90,7 +90,8 @@ class Guard:
         size = int(announced) if announced.isdecimal() and announced.isascii() else self.limits.body_bytes
         if size > self.limits.body_bytes:
             raise RequestError(
-                413, f"A body must have at most {self.limits.body_bytes} bytes, but {announced} are announced."
+                413,
+                f"A body must have at most {self.limits.body_bytes} bytes, but {announced} are announced.",
             )
         if self.held + size > self.limits.waiting_bytes:
             raise RequestError(
@@ -101,15 +102,16 @@ class Guard:
         return size
 
     def _check_token(self, header: str) -> None:
-        """Take `Bearer TOKEN`, or what `http://unisim:TOKEN@host` makes of it: clients that send no header take that."""
-        scheme, _, given = header.partition(" ")
+        """Take `Bearer TOKEN`, or what `http://unisim:TOKEN@host` becomes, for clients that send no header."""
+        assert self.token is not None
+        scheme, _, rest = header.partition(" ")
+        given = rest.encode("latin-1")
         if scheme.lower() == "basic":
             try:
-                given = base64.b64decode(given, validate=True).decode("utf-8").partition(":")[2]
-            except (binascii.Error, UnicodeDecodeError):
-                given = ""
-        assert self.token is not None
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self.token.encode("utf-8")):
+                given = base64.b64decode(given, validate=True).partition(b":")[2]
+            except binascii.Error:
+                given = b""
+        if not hmac.compare_digest(given, self.token.encode("utf-8")):
             raise RequestError(
                 401,
                 "The token must be sent as `Authorization: Bearer TOKEN`, or in the URL as http://unisim:TOKEN@HOST,"

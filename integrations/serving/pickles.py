@@ -12,14 +12,13 @@ from typing import Any
 from unisim_metrics.pickles import PICKLE_ERRORS, ListedNamesUnpickler
 
 # What builds the plain types from protocol 3 on; to name, call or import is not among it.
-_PLAIN = frozenset(
-    """
-    PROTO FRAME STOP MARK MEMOIZE PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET
-    EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
-    INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT NEWTRUE NEWFALSE NONE
-    UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8
-    """.split()
+_PLAIN_NAMES = (
+    "PROTO FRAME STOP MARK MEMOIZE PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET"
+    " EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS"
+    " INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT NEWTRUE NEWFALSE NONE"
+    " UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8"
 )
+_PLAIN = frozenset(_PLAIN_NAMES.split())
 _NAMES = {ord(operation.code): operation.name for operation in pickletools.opcodes}
 # Many times what the largest request takes; each costs up to a hundred bytes.
 _MOST_OPERATIONS = 200_000
@@ -58,9 +57,7 @@ def read_request(body: bytes) -> PickledRequest:
     images = _list_of(content, "images", bytes)
     if images is None:
         raise ValueError("Argument `images` must be a list of encoded images, but got None.")
-    return PickledRequest(
-        images, _list_of(content, "prompts", str), _list_of(content, "references", bytes)
-    )
+    return PickledRequest(images, _list_of(content, "prompts", str), _list_of(content, "references", bytes))
 
 
 class _PlainUnpickler(ListedNamesUnpickler):
@@ -68,7 +65,7 @@ class _PlainUnpickler(ListedNamesUnpickler):
 
     def __init__(self, body: bytes) -> None:
         super().__init__(io.BytesIO(body), names={})
-        self.dispatch = _PlainOperations(self.dispatch)
+        self.dispatch = _PlainOperations(self.dispatch)  # type: ignore[misc]
 
 
 class _PlainOperations(dict[int, Callable[..., None]]):
@@ -100,7 +97,9 @@ def _list_of(content: dict[Any, Any], key: str, kind: type) -> Any:
         raise ValueError(f"Argument `{key}` must be a list of {kind.__name__}, but got {_describe(values)}.")
     for place, value in enumerate(values):
         if not isinstance(value, kind):
-            raise ValueError(f"Argument `{key}[{place}]` must be {kind.__name__}, but got {_describe(value)}.")
+            raise ValueError(
+                f"Argument `{key}[{place}]` must be {kind.__name__}, but got {_describe(value)}."
+            )
     return values
 
 

@@ -87,7 +87,9 @@ def rewards_of_models(
             and not set(SCORED_ALONE).isdisjoint(ways.get(task, ()))
         ]
         if not tasks:
-            raise ValueError(f"Argument `models` must hold models that score single images, but {name!r} does not.")
+            raise ValueError(
+                f"Argument `models` must hold models that score single images, but {name!r} does not."
+            )
         tasks.sort(key=lambda task: task != "image-text")
         of_tasks = {task: PointwiseReward(model, task) for task in tasks}
         rewards[name] = of_tasks[tasks[0]]
@@ -190,10 +192,13 @@ class RewardService:
         wants_prompts = any(modalities(task)[1] == "text" for task in reward.weights)
         for sample in samples:
             if wants_prompts and sample.prompt is None:
-                raise RequestError(422, f"Each image must have a prompt for this reward, but {sample.name} has none.")
+                raise RequestError(
+                    422, f"Each image must have a prompt for this reward, but {sample.name} has none."
+                )
             if reward.reference_keys and sample.reference is None:
                 raise RequestError(
-                    422, f"Each image must have a reference image for this reward, but {sample.name} has none."
+                    422,
+                    f"Each image must have a reference image for this reward, but {sample.name} has none.",
                 )
             if sample.prompt is not None and len(sample.prompt) > self.limits.text_characters:
                 raise RequestError(
@@ -216,7 +221,9 @@ class RewardService:
         scored = iter(_score(reward, readable) if readable else ())
         answers = [images if isinstance(images, ValueError) else next(scored) for images in decoded]
         self.measures.images.labels(name).inc(sum(isinstance(answer, Score) for answer in answers))
-        self.measures.refused_images.labels(name).inc(sum(not isinstance(answer, Score) for answer in answers))
+        self.measures.refused_images.labels(name).inc(
+            sum(not isinstance(answer, Score) for answer in answers)
+        )
         self.measures.batch_images.observe(len(samples))
         self.measures.batch_seconds.observe(time.perf_counter() - start)
         return answers

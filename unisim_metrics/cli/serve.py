@@ -30,7 +30,8 @@ def serve(
     rewards: Annotated[
         Path | None,
         typer.Option(
-            "--rewards", help="A TOML file with a table [rewards.NAME] for each reward: model, tasks, weights."
+            "--rewards",
+            help="A TOML file with a table [rewards.NAME] for each reward: model, tasks, weights.",
         ),
     ] = None,
     host: Annotated[
@@ -41,7 +42,9 @@ def serve(
     batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
     wait: Annotated[
         float,
-        typer.Option(min=0.0, help="For how many milliseconds a batch that is not full waits for more images."),
+        typer.Option(
+            min=0.0, help="For how many milliseconds a batch that is not full waits for more images."
+        ),
     ] = 10.0,
     grace: Annotated[
         float, typer.Option(min=1.0, help="For how many seconds it goes on answering when it is stopped.")

@@ -86,7 +86,7 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
 
 
 def decode_image(
-    data: bytes, name: str = "image", *, max_pixels: int | None = None, formats: Sequence[str] | None = None
+    data: bytes, name: str = "image", *, max_pixels: int | None = None, formats: tuple[str, ...] | None = None
 ) -> Tensor:
     """Decodes the bytes of an image file as ``load_image`` does the file.
 
@@ -110,7 +110,7 @@ def decode_image(
         ) from error
 
 
-def _decode(data: bytes, max_pixels: int | None = None, formats: Sequence[str] | None = None) -> Tensor:
+def _decode(data: bytes, max_pixels: int | None = None, formats: tuple[str, ...] | None = None) -> Tensor:
     with Image.open(io.BytesIO(data), formats=formats) as image:
         # Pillow has read no more than the header here.
         if max_pixels is not None and image.width * image.height > max_pixels:
