@@ -7,12 +7,14 @@ import base64
 import json
 import pickle
 import signal
+import socket
 import struct
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -349,6 +351,25 @@ class TestRefusals:
         content = pickle.loads(answer.content) if path == "/" else answer.json()
         assert str(2 * 2**30) in content["error"]
 
+    def test_a_model_that_breaks_takes_no_other_reward_with_it(
+        self, rewards: dict[str, PointwiseReward]
+    ) -> None:
+        class Broken(PointwiseReward):
+            def score(self, batch: Any) -> Any:
+                raise RuntimeError("out of memory")
+
+        app = make_app({**rewards, "broken": Broken(rewards["tiny"].model)})
+        own, pickled, good = ask(
+            app,
+            ("/rewards", own_form(*TWO, reward="broken")),
+            ("/rewards/broken/pickle", pickled_form(*TWO)),
+            ("/rewards", own_form(*TWO)),
+        )
+        assert (own.status_code, own.json()["error"]) == (500, "RuntimeError: out of memory")
+        assert pickle.loads(pickled.content) == {"error": "RuntimeError: out of memory"}
+        assert good.json()["rewards"] == expected(rewards["tiny"], IMAGES[:2])
+        assert app.taken == app.answered == 3
+
     def test_limits_that_contradict_each_other(self) -> None:
         with pytest.raises(ValueError, match="`waiting_images` must be at least `images`"):
             Limits(images=10, waiting_images=9)
@@ -517,6 +538,14 @@ def test_a_process_answers_all_that_it_took(tmp_path: Path, tiny_clip_dir: Path)
             assert client.score(images, ["a cat"] * 16).rewards == pytest.approx(wanted, abs=1e-5)
         with UniSimClient(address, "other") as client, pytest.raises(ServerError, match="401"):
             client.rewards()
+        # A body of 2 GB is refused by its head, and pickled clients can read why.
+        url = urlsplit(address)
+        head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer t\r\nContent-Length: {2 * 2**30}\r\n\r\n"
+        with socket.create_connection((url.hostname, url.port)) as raw:
+            raw.sendall(head.encode())
+            answer = raw.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert str(2 * 2**30) in pickle.loads(answer.partition(b"\r\n\r\n")[2])["error"]
         answered: list[tuple[int, float]] = []
 
         def load(worker: int) -> None:
@@ -539,5 +568,5 @@ def test_a_process_answers_all_that_it_took(tmp_path: Path, tiny_clip_dir: Path)
         assert value == pytest.approx(wanted[place], abs=1e-5)
     taken, done = (int(word) for word in lines[-1].replace(",", "").split() if word.isdecimal())
     assert taken == done
-    # Three requests came before the load.
-    assert done == len(answered) + 3
+    # Four requests came before the load.
+    assert done == len(answered) + 4
