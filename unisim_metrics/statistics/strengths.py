@@ -65,8 +65,7 @@ def estimate_strengths(
     n = len(wins)
     if wins.ndim != 2 or n < 2 or wins.shape != (n, n) or not (wins >= 0).all():
         raise ValueError(
-            "Argument `wins` must hold counts in shape [N, N] with N >= 2, but got shape"
-            f" {list(wins.shape)}."
+            f"Argument `wins` must hold counts in shape [N, N] with N >= 2, but got shape {list(wins.shape)}."
         )
     if not 0 < confidence < 1:
         raise ValueError(f"Argument `confidence` must lie between 0 and 1, but got {confidence}.")
