@@ -281,7 +281,7 @@ class UniSimRanking(UniSimMetric):
         if size > 2:
             strengths = estimate_strengths(
                 half_wins / 2,
-                counts("groups_by_size"),
+                counts("groups_by_size").astype(np.float64),
                 counts("half_wins_by_size") / 2,
                 counts("half_win_products") / 4,
                 confidence,

@@ -102,7 +102,9 @@ def _named(models: Sequence[str]) -> Iterator[str]:
                     find_weights(entry)
                     yield entry.name
                 except ModelUnavailableError:
-                    print_note(f"The weights of {entry.name} cannot be had here: random ones stand in for them")
+                    print_note(
+                        f"The weights of {entry.name} cannot be had here: random ones stand in for them"
+                    )
                     yield f"random:{entry.name}"
 
 

@@ -62,7 +62,7 @@ def load_exactly(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
 
 
 def draw_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Weights of a model drawn at random, the same on every machine: by name, of the variance that keeps that of a layer.
+    """Weights of a model drawn at random, the same on every machine, of the variance that keeps that of a layer.
 
     Matrices and kernels are normal with the variance 1 / fan-in, single numbers and biases 0, other vectors, which are
     gains, 1.
