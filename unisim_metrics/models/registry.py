@@ -35,8 +35,8 @@ class ModelEntry:
         link: Where a file is to be had that is not on the Hub.
         checksum: How the SHA-256 of that file begins, of one that ``link`` gives straight away.
         terms: What its weights may not be used for, where their licence says so.
-        small: Whether it is at home on two cores and needs nothing beside its file: what can be tried with random
-            weights as well.
+        small: Whether two cores are enough for it and its file is all that it needs, so that it can be tried with
+            random weights as well.
     """
 
     name: str
@@ -248,7 +248,6 @@ _ENTRIES = (
         file=_VGG_16,
         link=f"{_TORCHVISION}/{_VGG_16}",
         checksum="397923af",
-        small=True,
     ),
     ModelEntry(
         "dists",
@@ -259,7 +258,6 @@ _ENTRIES = (
         file=_VGG_16,
         link=f"{_TORCHVISION}/{_VGG_16}",
         checksum="397923af",
-        small=True,
     ),
     ModelEntry(
         "liqe",
