@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from unisim_metrics.lazy import lazily
 
 if TYPE_CHECKING:
+    from unisim_metrics.statistics.correlation import Correlation, correlate
+    from unisim_metrics.statistics.intervals import Estimate
+
     from .costs.efficiency import measure_efficiency
     from .datasets import AnnotationError, Dataset, PooledDataset, list_datasets, load_dataset, register
     from .report import write_report
@@ -17,8 +20,6 @@ if TYPE_CHECKING:
     from .results.summary import Summary, nafc_curve, summarize
     from .running.runner import run
     from .samples import Item, Sample, hash_samples
-    from .statistics.correlation import Correlation, correlate
-    from .statistics.intervals import Estimate
 
 __all__ = [
     "AnnotationError",
@@ -57,11 +58,10 @@ __getattr__, __dir__ = lazily(
             "register",
         ),
         "report": ("write_report",),
+        "report.figures": ("Correlation", "correlate"),
         "results.comparison": ("Comparison", "compare", "find_models"),
-        "results.summary": ("Summary", "nafc_curve", "summarize"),
+        "results.summary": ("Estimate", "Summary", "nafc_curve", "summarize"),
         "running.runner": ("run",),
         "samples": ("Item", "Sample", "hash_samples"),
-        "statistics.correlation": ("Correlation", "correlate"),
-        "statistics.intervals": ("Estimate",),
     },
 )

@@ -1,1 +1,1 @@
-"""Plugs for other ecosystems: Hugging Face `evaluate`, diffusers, and rewards for RL fine-tuning."""
+"""Plugs for other ecosystems: Hugging Face `evaluate`, diffusers, rewards for RL fine-tuning, and their server."""

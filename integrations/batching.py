@@ -28,8 +28,8 @@ class Batcher(Generic[Request, Answer]):
     loop: requests of several loops share batches.
 
     Args:
-        answer: Answers a batch of requests. Where it raises a ValueError or TypeError, each request is asked anew by
-            itself, so that a wrong one fails alone.
+        answer: Answers a batch of requests; the answer to a wrong one may be its error. Where it raises a ValueError
+            or TypeError, each request is asked anew by itself, so that a wrong one fails alone.
         size: The most requests of a batch.
         wait: For how many seconds a batch that is not full waits for more.
 
@@ -38,7 +38,10 @@ class Batcher(Generic[Request, Answer]):
     """
 
     def __init__(
-        self, answer: Callable[[Sequence[Request]], Sequence[Answer]], size: int, wait: float
+        self,
+        answer: Callable[[Sequence[Request]], Sequence[Answer | ValueError | TypeError]],
+        size: int,
+        wait: float,
     ) -> None:
         if size < 1:
             raise ValueError(f"Argument `size` must be at least 1, but got {size}.")
@@ -53,12 +56,20 @@ class Batcher(Generic[Request, Answer]):
 
     async def ask(self, request: Request) -> Answer:
         """The answer to one request, or its error."""
-        batch, place = self._join(request)
-        # A caller that gives up takes no neighbour with it.
-        answer = (await asyncio.shield(asyncio.wrap_future(batch.answers)))[place]
+        (answer,) = await self.ask_all([request])
         if isinstance(answer, ValueError | TypeError):
             raise answer
         return answer
+
+    async def ask_all(self, requests: Sequence[Request]) -> list[Answer | ValueError | TypeError]:
+        """The answers to several requests, which may share batches or not; that to a wrong one is its error."""
+        places = [self._join(request) for request in requests]
+        # A caller that gives up takes no neighbour with it.
+        answers = {
+            batch: await asyncio.shield(asyncio.wrap_future(batch.answers))
+            for batch in dict.fromkeys(batch for batch, _ in places)
+        }
+        return [answers[batch][place] for batch, place in places]
 
     def _join(self, request: Request) -> tuple[_Batch[Request, Answer], int]:
         with self._lock:

@@ -22,8 +22,8 @@ from unisim_metrics.benchmark.results.files import (
     write_meta,
     write_result,
 )
-from unisim_metrics.benchmark.statistics.bootstrap import estimate
 from unisim_metrics.benchmark.tasks import TASKS
+from unisim_metrics.statistics.bootstrap import estimate
 
 OTHERS: tuple[Provenance | None, ...] = ("subset", "demo", "own", None)
 SETS = tuple(name for task in TASKS for name in task.datasets)

@@ -9,11 +9,14 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_generative
+import torch
 from judge_cases import CASES
 from typer.testing import CliRunner
 
+from unisim_metrics import load_model
 from unisim_metrics.cli.app import app
 
 pytest.importorskip("pyarrow")
@@ -85,3 +88,58 @@ def test_a_model_without_any_of_the_sets_is_told(tmp_path: Path, monkeypatch: py
     )
     assert done.exit_code == 2
     assert "names no set that the model lpips-alex" in " ".join(done.output.split())
+
+
+def test_small_judges_run_without_their_weights_and_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Neither the Hub nor torchvision can be reached, and the cache is empty.
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("UNISIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("urllib.request.urlopen", _refuse)
+    out = tmp_path / "out"
+    words = ["bench", "demo", "--output", str(out), "--model", "all-small", "--n", "1", "--json"]
+    done = CliRunner().invoke(app, [*words, "--dataset", "nights", "--dataset", "kadid-10k"])
+    assert done.exit_code == 0, done.output
+    answered = {
+        row["model"]: {task for task in TASKS if row[task] is not None}
+        for row in json.loads(done.stdout)["results"]
+    }
+    assert answered == {
+        "unisim-mini": {"Img-2AFC", "IQA"},
+        "random:pac-s-vit-b-32": {"Img-2AFC", "IQA"},
+        "random:lpips-alex": {"Img-2AFC"},
+        "random:liqe": {"Img-2AFC", "IQA"},
+    }
+    with open(out / "report" / "other_samples.csv", encoding="utf-8", newline="") as file:
+        named = {line["model"].partition("@")[0] for line in csv.DictReader(file)}
+    random = {f"{name}-random-weights" for name in ("pac-s-vit-b-32", "lpips-alex", "liqe")}
+    assert named == {"unisim-mini", *random}
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise OSError("no network")
+
+
+def test_random_weights_are_the_same_twice_and_named_in_the_signature() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 48, 40, 3), dtype=np.uint8)
+    first, second = (load_model("random:lpips-alex") for _ in range(2))
+    scores = [model.score(list(images), list(images[::-1]), "image-image") for model in (first, second)]
+    assert (scores[0] < 0).all()
+    assert scores[0].tolist() == scores[1].tolist()
+    assert first.name == "lpips-alex-random-weights"
+    assert first.weights_hash() == second.weights_hash()
+    with torch.no_grad():
+        next(first.backbone.parameters()).add_(1)
+    assert first.weights_hash() != second.weights_hash()
+
+
+@pytest.mark.parametrize("name", ["hpsv3", "unisim-mini", "nothing"])
+def test_what_is_not_small_has_no_random_weights(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"must name one of .*'liqe'.* behind `random:`, but got '{name}'"):
+        load_model(f"random:{name}")
+
+
+def test_options_that_do_not_apply_to_random_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`random:liqe`"):
+        load_model("random:liqe", revision="main")

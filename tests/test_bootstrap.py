@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from unisim_metrics.benchmark.samples import Stream
-from unisim_metrics.benchmark.statistics.bootstrap import (
+from unisim_metrics.statistics.bootstrap import (
     average,
     draws,
     estimate,
@@ -23,6 +22,7 @@ from unisim_metrics.benchmark.statistics.bootstrap import (
     resample,
     resample_together,
 )
+from unisim_metrics.statistics.stream import Stream
 
 RIGHT = (np.random.default_rng(0).random(300) < 0.7).astype(np.float64)
 PRECISION = np.random.default_rng(1).random((70, 2))
@@ -130,7 +130,7 @@ def test_same_interval_on_any_machine() -> None:
 
 def test_interval_needs_no_scipy() -> None:
     code = (
-        "import sys, numpy as np; from unisim_metrics.benchmark.statistics.bootstrap import estimate;"
+        "import sys, numpy as np; from unisim_metrics.statistics.bootstrap import estimate;"
         "estimate(np.array([0.0, 1.0]), 'set'); assert 'scipy' not in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

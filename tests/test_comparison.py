@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from unisim_metrics.benchmark import compare, find_models, summarize
 from unisim_metrics.benchmark.results.comparison import Comparison, Difference
-from unisim_metrics.benchmark.statistics.significance import holm
 from unisim_metrics.cli import app
+from unisim_metrics.statistics.significance import holm
 
 NAN = np.nan
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from unisim_metrics.benchmark.paper import PAPER_MODELS, PAPER_TABLES
-from unisim_metrics.benchmark.samples import Stream
-from unisim_metrics.benchmark.statistics.bootstrap import draws, percentiles
-from unisim_metrics.benchmark.statistics.correlation import correlate
+from unisim_metrics.statistics.bootstrap import draws, percentiles
+from unisim_metrics.statistics.correlation import correlate
+from unisim_metrics.statistics.stream import Stream
 
 CORE = ("img-2afc", "it-2afc", "text-2afc", "iqa")
 NAN = math.nan

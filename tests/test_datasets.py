@@ -43,8 +43,9 @@ from unisim_metrics.benchmark.datasets import RetrievalDataset
 from unisim_metrics.benchmark.datasets.hpdv2 import HPDv2
 from unisim_metrics.benchmark.datasets.odd_one_out import IMAGENET_GROUPS, _pair
 from unisim_metrics.benchmark.datasets.pairs import ScoredPairs
-from unisim_metrics.benchmark.samples import Candidate, Stream, arrange
+from unisim_metrics.benchmark.samples import Candidate, arrange
 from unisim_metrics.errors import ImageReadError
+from unisim_metrics.statistics.stream import Stream
 from unisim_metrics.tasks import modalities
 
 CHOICES = [name for name, (task, _, _) in PAPER.items() if task != "retrieval" and name != "imagereward"]

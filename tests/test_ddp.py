@@ -27,6 +27,7 @@ METRICS: dict[str, Callable[[Any], Any]] = {
     ),
     "ranking": lambda model: UniSimRanking(model),
     "ragged ranking": lambda model: UniSimRanking(model),
+    "ragged ranking with intervals": lambda model: UniSimRanking(model, confidence=0.95),
 }
 
 

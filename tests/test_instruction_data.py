@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_training import pools_of
 
-from unisim_metrics.benchmark.samples import Sample, Stream
+from unisim_metrics.benchmark.samples import Sample
 from unisim_metrics.models.generative.instructions import ask
+from unisim_metrics.statistics.stream import Stream
 from unisim_metrics.tasks import Task
 from unisim_metrics.training.generative.dataset import Mixture
 from unisim_metrics.training.generative.instructions import Instructions, Wording, put_into_words

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from oracle import TEXTS, PlainClip, photos, pixels
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 from torch import Tensor
 
 from unisim_metrics import UniSimRanking, UniSimScore, load_model
 from unisim_metrics.functional import unisim_rank
 from unisim_metrics.images import Preprocessing
+from unisim_metrics.statistics.strengths import estimate_strengths
 
 PHOTOS = photos(6)
 
@@ -209,3 +210,49 @@ def test_clip_iqa_ranks_what_its_probability_cannot_tell_apart() -> None:
     ranking = UniSimRanking(model, method="clip-iqa")
     assert ranking(images, choices=[1])["mean_rank"].tolist() == [3.0, 1.0, 2.0]
     assert ranking.compute()["accuracy"] == 1
+
+
+def test_confidence_adds_intervals_p_values_and_strengths(tiny_model: Any) -> None:
+    items, texts = photos(36, seed=4), [f"{text} {i}" for i in range(3) for text in TEXTS][:9]
+    groups = grouped(items, [4] * 9)
+    scores = unisim_rank(groups, texts, tiny_model).double().numpy()
+    plain = UniSimRanking(tiny_model).set_dtype(torch.float64)
+    ranking = UniSimRanking(tiny_model, confidence=0.9).set_dtype(torch.float64)
+    for start, end in ((0, 2), (2, 9)):
+        plain.update(groups[start:end], texts[start:end])
+        ranking.update(groups[start:end], texts[start:end])
+    result = ranking.compute()
+    for name, value in plain.compute().items():
+        torch.testing.assert_close(result[name], value, rtol=0, atol=0, equal_nan=True)
+    beaten = (scores[:, :, None] > scores[:, None]).astype(float)
+    firsts = scores.argmax(axis=1)
+    for i in range(4):
+        expected = binomtest(int((firsts == i).sum()), 9).proportion_ci(0.9, "wilson")
+        assert result["win_rate_interval"][i].tolist() == pytest.approx(list(expected), abs=1e-9)
+        for j in set(range(4)) - {i}:
+            test = binomtest(int(beaten[:, i, j].sum()), 9)
+            assert result["p_values"][i, j].item() == pytest.approx(test.pvalue, abs=1e-9)
+            expected = test.proportion_ci(0.9, "wilson")
+            assert result["win_matrix_interval"][i, j].tolist() == pytest.approx(list(expected), abs=1e-9)
+    assert result["p_values"].diagonal().isnan().all()
+    totals = beaten.sum(axis=2)
+    by_size = np.zeros((4, 4))
+    by_size[3] = totals.sum(axis=0)
+    found = estimate_strengths(
+        beaten.sum(axis=0), np.array([0.0, 0, 0, 9]), by_size, totals.T @ totals, confidence=0.9
+    )
+    np.testing.assert_allclose(result["strengths"], found.values, atol=1e-9)
+    np.testing.assert_allclose(
+        result["strengths_interval"], np.stack([found.low, found.high], axis=1), atol=1e-9
+    )
+
+
+def test_confidence_of_two_positions_and_of_none(tiny_model: Any) -> None:
+    ranking = UniSimRanking(tiny_model, confidence=0.95)
+    ranking.update(grouped(photos(4), [2, 2]), TEXTS[:2])
+    assert ranking.compute().keys() == {
+        *("win_rate", "mean_rank", "win_matrix", "win_rate_interval", "win_matrix_interval", "p_values")
+    }
+    for wrong in (0.0, 1.0, 95, "0.95"):
+        with pytest.raises(ValueError, match="`confidence`"):
+            UniSimRanking(tiny_model, confidence=wrong)

@@ -15,9 +15,9 @@ from unisim_metrics.benchmark.paper import PAPER_MODELS, PAPER_TABLES
 from unisim_metrics.benchmark.report import Cell, Row, Table, build_tables, read_measurements, write_report
 from unisim_metrics.benchmark.report.figures import icl_curves, nafc_curves
 from unisim_metrics.benchmark.report.tables import mark_places
-from unisim_metrics.benchmark.statistics.intervals import Estimate
 from unisim_metrics.benchmark.tasks import TASKS
 from unisim_metrics.cli import app
+from unisim_metrics.statistics.intervals import Estimate
 
 CORE = [task for task in TASKS if task.group == "core"]
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from unisim_metrics.benchmark.statistics.bootstrap import percentiles, resample_together
-from unisim_metrics.benchmark.statistics.significance import bootstrap_p, holm, mcnemar_p
+from unisim_metrics.statistics.bootstrap import percentiles, resample_together
+from unisim_metrics.statistics.significance import bootstrap_p, holm, mcnemar_p
 
 PROBABILITIES = st.lists(st.floats(0, 1), max_size=12)
 

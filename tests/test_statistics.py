@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from unisim_metrics.benchmark.statistics.intervals import Estimate, estimate_mean, estimate_share
+from unisim_metrics.statistics.intervals import Estimate, estimate_mean, estimate_share
 
 
 @given(st.integers(1, 100_000), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.99]))

@@ -18,8 +18,8 @@ from unisim_metrics.benchmark.results.summary import (
     resample_set,
     sample_values,
 )
-from unisim_metrics.benchmark.statistics.bootstrap import estimate, percentiles
 from unisim_metrics.benchmark.tasks import TASKS
+from unisim_metrics.statistics.bootstrap import estimate, percentiles
 
 CORE = ("img-2afc", "it-2afc", "text-2afc", "iqa")
 OOD = ("paa", "ooo", "ir")

@@ -14,7 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from unisim_metrics.benchmark.samples import Sample, Stream
+from unisim_metrics.benchmark.samples import Sample
+from unisim_metrics.statistics.stream import Stream
 from unisim_metrics.tasks import Task
 
 Balance = Literal["samples", "datasets"]

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unisim_metrics.benchmark.samples import Sample
-from unisim_metrics.benchmark.statistics.intervals import Estimate, estimate_mean, estimate_share
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.functional import choose
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.prompts import PromptsLike
+from unisim_metrics.statistics.intervals import Estimate, estimate_mean, estimate_share
 from unisim_metrics.tasks import Task
 from unisim_metrics.text_files import write_text
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from unisim_metrics.statistics.stream import Stream
 from unisim_metrics.tasks import Task
 
 from ..errors import TooFewSamplesError
-from ..samples import Candidate, Sample, Stream, arrange, relative_name
+from ..samples import Candidate, Sample, arrange, relative_name
 from .hub_files import HubFiles
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..samples import Candidate, Stream
+from unisim_metrics.statistics.stream import Stream
+
+from ..samples import Candidate
 from .annotations import read_csv
 from .base import PooledDataset, Split, splits
 from .hub_files import authors_archive

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..samples import Candidate, Sample, Stream, arrange
+from unisim_metrics.statistics.stream import Stream
+
+from ..samples import Candidate, Sample, arrange
 from .annotations import Entry, read_json
 from .base import PooledDataset, Split, splits
 from .hub_files import HubFiles

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..samples import Candidate, Stream
+from unisim_metrics.statistics.stream import Stream
+
+from ..samples import Candidate
 from .annotations import AnnotationError
 from .base import Dataset, Split, splits
 from .pickles import read_pickle

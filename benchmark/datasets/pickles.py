@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import pickle
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from unisim_metrics.pickles import PICKLE_ERRORS, ListedNamesUnpickler
 
 from .annotations import AnnotationError
 
@@ -24,22 +25,6 @@ _MOST_BYTES = 1 << 30
 _DEEPEST = 10
 _PLAIN_TYPE = re.compile("[biufSU][0-9]{1,4}")
 _WRONG = pickle.UnpicklingError
-
-# What the bytes of a broken or hostile pickle end in, of the unpickler itself and of the functions below.
-_ERRORS = (
-    pickle.UnpicklingError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    NotImplementedError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    struct.error,
-)
 
 
 class _ArrayType:
@@ -115,16 +100,6 @@ _HARMLESS: dict[tuple[str, str], Any] = {
 }
 
 
-# Python's own unpickler rather than the quicker one in C, which takes memory for as many entries as a pickle claims.
-class _PlainDataOnly(pickle._Unpickler):
-    """Unpickles Python's own containers, numbers and texts, and NumPy's arrays of numbers and texts."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _HARMLESS:
-            raise _WRONG(f"{module}.{name} has no place in a file of plain data")
-        return _HARMLESS[module, name]
-
-
 def read_pickle(path: Path, *, encoding: str = "ASCII") -> Any:
     """Read a pickle of plain data.
 
@@ -140,8 +115,8 @@ def read_pickle(path: Path, *, encoding: str = "ASCII") -> Any:
     if len(content) > _MOST_BYTES:
         raise AnnotationError(f"{path}: expected a pickle of at most {_MOST_BYTES} bytes, but got more.")
     try:
-        return _plain(_PlainDataOnly(io.BytesIO(content), encoding=encoding).load(), 0, {})
-    except _ERRORS as error:
+        return _plain(ListedNamesUnpickler(io.BytesIO(content), _HARMLESS, encoding).load(), 0, {})
+    except PICKLE_ERRORS as error:
         raise AnnotationError(f"{path}: expected a pickle of plain data, but got {error!r:.200}.") from error
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..samples import Candidate, Stream, relative_name
+from unisim_metrics.statistics.stream import Stream
+
+from ..samples import Candidate, relative_name
 from .annotations import AnnotationError
 from .base import Dataset, Split, splits
 from .hub_files import authors_archive

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..statistics.intervals import Estimate
+from unisim_metrics.statistics.intervals import Estimate
 
 _RADIUS = 150.0
 _RINGS = 4

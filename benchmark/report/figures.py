@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from unisim_metrics.statistics.correlation import Correlation, correlate
+from unisim_metrics.statistics.intervals import Estimate
+
 from ..results.files import SetResult
 from ..results.summary import Figure, choose_methods, nafc_curve, resample_set, sample_values
-from ..statistics.correlation import Correlation, correlate
-from ..statistics.intervals import Estimate
 from ..tasks import TASKS
 from .measurements import Measurement
 from .tables import GROUPS, Row

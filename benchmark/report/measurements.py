@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from unisim_metrics.statistics.intervals import Estimate
+
 from ..datasets import load_dataset
 from ..paper import PaperModel, find_model
 from ..provenance import Provenance, is_published
 from ..results.files import ModelMeta, SetResult, read_results
 from ..results.summary import Summary, summarize
-from ..statistics.intervals import Estimate
 from ..tasks import TASKS, Group
 
 SETS = tuple(name for task in TASKS for name in task.datasets)

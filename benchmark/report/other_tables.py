@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from unisim_metrics.statistics.intervals import Estimate
+
 from ..costs.efficiency import EfficiencyReport, ModelEfficiency
 from ..provenance import TITLES, Provenance
 from ..results.files import SetResult
 from ..results.summary import summarize, task_means
-from ..statistics.intervals import Estimate
 from ..tasks import TASKS
 from .measurements import Measurement
 

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from unisim_metrics.statistics.intervals import Estimate
+
 from ..paper import PAPER_MODELS, PAPER_TABLES, Column, PaperModel, PaperTable
-from ..statistics.intervals import Estimate
 from ..tasks import TASKS
 from .measurements import Measurement
 

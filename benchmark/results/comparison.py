@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from unisim_metrics.statistics.bootstrap import check_arguments
+from unisim_metrics.statistics.intervals import Estimate
+from unisim_metrics.statistics.significance import bootstrap_p, holm, mcnemar_p
+
 from ..provenance import TITLES
-from ..statistics.bootstrap import check_arguments
-from ..statistics.intervals import Estimate
-from ..statistics.significance import bootstrap_p, holm, mcnemar_p
 from .files import META_NAME, SetResult, folder_name, read_meta, read_sets
 from .summary import Figure, Level, Samples, average_sets, choose_methods, resample_set, sample_values
 

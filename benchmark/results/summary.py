@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from unisim_metrics.statistics.bootstrap import RESAMPLES, average, percentiles, resample_together
+from unisim_metrics.statistics.intervals import Estimate
+
 from ..datasets.hpdv2 import NAFC_SETS, HPDv2
-from ..statistics.bootstrap import RESAMPLES, average, percentiles, resample_together
-from ..statistics.intervals import Estimate
 from ..tasks import TASKS, BenchmarkTask, Group, task_of
 from .files import UNANSWERED
 

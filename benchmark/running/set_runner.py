@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from unisim_metrics.models.encoders.base import default_batch_size
 from unisim_metrics.signature import signature
+from unisim_metrics.statistics.bootstrap import estimate
 from unisim_metrics.version import __version__
 
 from ..costs.efficiency import count_parameters
@@ -33,7 +34,6 @@ from ..results.files import (
     write_result,
 )
 from ..results.records import write_record
-from ..statistics.bootstrap import estimate
 from ..tasks import task_of
 from .abilities import unanswered, view_of_sets, way_of
 from .asking import Answered, Askers, ComparingAsker, EncoderAsker

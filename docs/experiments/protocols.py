@@ -19,7 +19,8 @@ import numpy as np
 from unisim_metrics.benchmark.datasets import PooledDataset, load_dataset
 from unisim_metrics.benchmark.datasets.agiqa import Agiqa3kAlignment
 from unisim_metrics.benchmark.datasets.annotations import read_csv
-from unisim_metrics.benchmark.samples import Candidate, Stream
+from unisim_metrics.benchmark.samples import Candidate
+from unisim_metrics.statistics.stream import Stream
 
 __all__ = ["Judged", "Pools", "compare_pools", "count_ties", "judge_agiqa", "main"]
 

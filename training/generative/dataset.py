@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from unisim_metrics.benchmark.samples import Stream
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.models.generative.pictures import to_rgb
+from unisim_metrics.statistics.stream import Stream
 
 from ..errors import TrainingError
 from .llava_json import Record

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from unisim_metrics.benchmark.samples import Item, Sample, Stream
+from unisim_metrics.benchmark.samples import Item, Sample
 from unisim_metrics.models.generative.instructions import IMAGE, LETTERS, ImagePart, ask
+from unisim_metrics.statistics.stream import Stream
 from unisim_metrics.tasks import Task
 
 from ..stream import TripletStream

@@ -14,6 +14,7 @@ from unisim_metrics.cli import (
     models,
     rank,
     score,
+    serve,
     train,
 )
 from unisim_metrics.cli.options import FORMER_NAMES
@@ -90,6 +91,7 @@ app.command("models")(models.models)
 app.command("convert")(models.convert)
 app.command("demo")(demo.demo)
 app.command("app")(evaluate_module.app)
+app.command("serve")(serve.serve)
 app.command("train")(train.train)
 app.command("publish")(train.publish)
 app.command("install-evaluate")(evaluate_module.install_evaluate)

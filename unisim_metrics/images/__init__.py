@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from unisim_metrics.lazy import lazily
 
 if TYPE_CHECKING:
-    from unisim_metrics.images.decoding import load_image, open_images
+    from unisim_metrics.images.decoding import decode_image, load_image, open_images
     from unisim_metrics.images.inputs import ImageInput, Images, count_images, is_image, list_images
     from unisim_metrics.images.preparation import prepare_image, preprocess
     from unisim_metrics.images.preprocessing import (
@@ -29,6 +29,7 @@ __all__ = [
     "Preprocessing",
     "Resample",
     "count_images",
+    "decode_image",
     "is_image",
     "list_images",
     "load_image",
@@ -40,7 +41,7 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "decoding": ("load_image", "open_images"),
+        "decoding": ("decode_image", "load_image", "open_images"),
         "inputs": ("ImageInput", "Images", "count_images", "is_image", "list_images"),
         "preparation": ("prepare_image", "preprocess"),
         "preprocessing": ("OPENAI_CLIP_MEAN", "OPENAI_CLIP_STD", "Preprocessing", "Resample"),

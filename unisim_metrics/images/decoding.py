@@ -80,16 +80,46 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
             image. The message names the file.
     """
     try:
-        data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            # Pillow has read no more than the header here.
-            if image.format in {"JPEG", "MPO"} and image.mode in _TORCHVISION_MODES:
-                decoded = _decode_jpeg(data)
-                if decoded is not None and decoded.shape[1:] == (image.height, image.width):
-                    return turn_tensor(decoded, orientation_of(image))
-            return pil_to_tensor(_to_rgb(image))
+        return _decode(Path(path).read_bytes())
     except DECODING_ERRORS as error:
         raise unreadable(path, error) from error
+
+
+def decode_image(
+    data: bytes, name: str = "image", *, max_pixels: int | None = None, formats: tuple[str, ...] | None = None
+) -> Tensor:
+    """Decodes the bytes of an image file as ``load_image`` does the file.
+
+    Args:
+        data: The encoded image.
+        name: What messages call the argument that holds it.
+        max_pixels: The most pixels (height times width), which the header has to announce; Pillow's limit if None.
+        formats: Pillow's names of the formats that are tried; all if None.
+
+    Returns:
+        ``[3, H, W]`` uint8 RGB tensor.
+
+    Raises:
+        ImageReadError: If the image is damaged, too large, or of another format. The message names the argument.
+    """
+    try:
+        return _decode(data, max_pixels, formats)
+    except DECODING_ERRORS as error:
+        raise ImageReadError(
+            f"Argument `{name}` must hold an encoded image, but it could not be read: {_reason(error)}."
+        ) from error
+
+
+def _decode(data: bytes, max_pixels: int | None = None, formats: tuple[str, ...] | None = None) -> Tensor:
+    with Image.open(io.BytesIO(data), formats=formats) as image:
+        # Pillow has read no more than the header here.
+        if max_pixels is not None and image.width * image.height > max_pixels:
+            raise ValueError(f"{image.width} × {image.height} pixels are more than the {max_pixels} allowed")
+        if image.format in {"JPEG", "MPO"} and image.mode in _TORCHVISION_MODES:
+            decoded = _decode_jpeg(data)
+            if decoded is not None and decoded.shape[1:] == (image.height, image.width):
+                return turn_tensor(decoded, orientation_of(image))
+        return pil_to_tensor(_to_rgb(image))
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
@@ -110,11 +140,14 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 
 def unreadable(path: str | os.PathLike[str], error: BaseException) -> ImageReadError:
     """The error that names the file, or says what else was read, and why it cannot be."""
+    return ImageReadError(f"Image file '{os.fspath(path)}' could not be read: {_reason(error)}.")
+
+
+def _reason(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
-        reason = "not an image of a known format"
-    else:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return ImageReadError(f"Image file '{os.fspath(path)}' could not be read: {reason.rstrip('.')}.")
+        return "not an image of a known format"
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(reason).rstrip(".")
 
 
 def open_images(paths: Sequence[str | os.PathLike[str]], workers: int = 2) -> list[Tensor]:

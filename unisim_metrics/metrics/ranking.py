@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
@@ -16,6 +18,8 @@ from unisim_metrics.models.answering import check_answers
 from unisim_metrics.models.comparing import Embedder, check_groups, compare
 from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
+from unisim_metrics.statistics.strengths import estimate_strengths
+from unisim_metrics.statistics.wins import compare_wins, estimate_mean_share
 from unisim_metrics.tasks import Method, Task
 
 
@@ -44,6 +48,16 @@ class UniSimRanking(UniSimMetric):
     - `unanswered`: only where a generative model gave answers that name no alternative: the share of the groups
       that it left so. They count in none of the other figures.
 
+    With `confidence`, and any group, also
+
+    - `win_rate_interval` `[N, 2]`, `win_matrix_interval` `[N, N, 2]`: where the intervals of the two begin and end
+      (score intervals; groups count as independent).
+    - `p_values` `[N, N]`: the two-sided p-value of the exact sign test between two positions; NaN as in `win_matrix`.
+      They are of one pair each: correct them for their number (Holm) to speak of all.
+    - `strengths` `[N]`, `strengths_interval` `[N, 2]`: from three positions on, Bradley-Terry strengths by maximum
+      likelihood, natural logarithms of mean 0, with intervals from a sandwich over groups. If positions never lost to
+      others, each two that met are given half a win each way.
+
     Args:
         model_name_or_path: What `load_model` takes: a name, a directory, a Hub id, a model, an `nn.Module`.
         task: The task; inferred if None. Attributes and `odd-one-out` have to be named.
@@ -52,6 +66,8 @@ class UniSimRanking(UniSimMetric):
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
         max_alternatives: The largest group that can be ranked; states have this size from the start, so that
             they never grow and synchronise exactly.
+        confidence: How often the intervals hold the true figure, in (0, 1); None gives none. It needs three more
+            states of the size of `win_matrix`: 25 kB for 32 alternatives, however many groups there are.
         kwargs: What every torchmetrics `Metric` takes.
 
     Raises:
@@ -82,6 +98,12 @@ class UniSimRanking(UniSimMetric):
     correct: Tensor
     answered: Tensor
     unanswered: Tensor
+    # These with `confidence` alone.
+    first_place_squares: Tensor
+    tied: Tensor
+    half_win_products: Tensor
+    half_wins_by_size: Tensor
+    groups_by_size: Tensor
 
     def __init__(
         self,
@@ -90,19 +112,28 @@ class UniSimRanking(UniSimMetric):
         method: Method = "naive",
         prompts: PromptsLike = None,
         max_alternatives: int = 32,
+        confidence: float | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(max_alternatives, int) or max_alternatives < 2:
             raise ValueError(
                 f"Argument `max_alternatives` must be an integer of at least 2, but got {max_alternatives}."
             )
+        if confidence is not None and not (isinstance(confidence, float) and 0 < confidence < 1):
+            raise ValueError(
+                f"Argument `confidence` must be None or a float between 0 and 1, but got {confidence!r}."
+            )
         super().__init__(model_name_or_path, task, method, prompts, **kwargs)
         self.max_alternatives = max_alternatives
+        self.confidence = confidence
         # All counts are integers (ranks and wins doubled for their halves), exact under any order of sums.
         line, square = (max_alternatives,), (max_alternatives, max_alternatives)
         shapes: dict[str, tuple[int, ...]] = {"groups": line, "first_places": line, "half_ranks": line}
         shapes |= {"half_wins": square, "met": square, "judged": (), "correct": ()}
         shapes |= {"answered": (), "unanswered": ()}
+        if confidence is not None:
+            shapes |= {"first_place_squares": line, "tied": square, "half_win_products": square}
+            shapes |= {"half_wins_by_size": square, "groups_by_size": line}
         for name, shape in shapes.items():
             self.add_state(name, default=torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
 
@@ -144,6 +175,8 @@ class UniSimRanking(UniSimMetric):
         self._add("half_ranks", (2 * ranks).nan_to_num().round().long().sum(dim=0))
         self._add("half_wins", wins(scores).sum(dim=0))
         self._add("met", meetings(scores).sum(dim=0))
+        if self.confidence is not None:
+            self._add_spread(scores, best)
         self.answered = self.answered + answered.sum()
         self.unanswered = self.unanswered + (~answered).sum()
         if human is not None:
@@ -151,7 +184,11 @@ class UniSimRanking(UniSimMetric):
             self.correct = self.correct + (choose(scores) == human[answered]).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Return `win_rate`, `mean_rank`, `win_matrix`, and where there are any `accuracy` and `unanswered`."""
+        """Return `win_rate`, `mean_rank`, `win_matrix`, and where there are any `accuracy` and `unanswered`.
+
+        With `confidence` also `win_rate_interval`, `win_matrix_interval`, `p_values`, and from three positions on
+        `strengths` and `strengths_interval`.
+        """
         size = int((self.groups > 0).sum())
         groups = self.groups[:size]
         result = {
@@ -163,6 +200,11 @@ class UniSimRanking(UniSimMetric):
             result["accuracy"] = self.correct.to(self.dtype) / self.judged
         if self.unanswered > 0:
             result["unanswered"] = self.unanswered.to(self.dtype) / (self.answered + self.unanswered)
+        if self.confidence is not None and size:
+            result |= {
+                name: torch.from_numpy(values).to(groups.device, self.dtype)
+                for name, values in self._spread(size, self.confidence).items()
+            }
         return result
 
     def plot(
@@ -193,6 +235,60 @@ class UniSimRanking(UniSimMetric):
             embedder = cast(Embedder, self._embedder())
             return compare(embedder, references, candidates, task, self.method, self.prompts)
         return self.model.compare(references, candidates, task=task, method=self.method, prompts=self.prompts)
+
+    def _add_spread(self, scores: Tensor, best: Tensor) -> None:
+        """Add what intervals are read from: squares and products of each group's shares and wins.
+
+        Args:
+            scores: `[B, N]`; a group has its first alternatives, the others are NaN.
+            best: Which share the first place, bool `[B, N]`.
+        """
+        squares = best * (FIXED_POINT / best.sum(dim=-1, keepdim=True) ** 2).round().long()
+        half_wins = wins(scores)
+        totals = half_wins.sum(dim=-1)
+        sizes = torch.nn.functional.one_hot((~scores.isnan()).sum(dim=-1) - 1, scores.shape[-1])
+        self._add("first_place_squares", squares.sum(dim=0))
+        self._add("tied", (half_wins == 1).long().sum(dim=0))
+        # Not by matrix products, which CUDA does not have for integers.
+        self._add("half_win_products", (totals.unsqueeze(-1) * totals.unsqueeze(-2)).sum(dim=0))
+        self._add("half_wins_by_size", (sizes.unsqueeze(-1) * totals.unsqueeze(-2)).sum(dim=0))
+        self._add("groups_by_size", sizes.sum(dim=0))
+
+    def _spread(self, size: int, confidence: float) -> dict[str, NDArray[np.float64]]:
+        """Return intervals, p-values and strengths of the first `size` positions."""
+
+        def counts(name: str) -> NDArray[np.int64]:
+            state: Tensor = getattr(self, name)
+            return np.asarray(state[(slice(size),) * state.ndim].cpu().numpy())
+
+        groups, half_wins, met, tied = (counts(name) for name in ("groups", "half_wins", "met", "tied"))
+        first_places, squares = (
+            counts(name) / FIXED_POINT for name in ("first_places", "first_place_squares")
+        )
+        rates = np.empty((size, 2))
+        pairs, p_values = np.full((size, size, 2), np.nan), np.full((size, size), np.nan)
+        for i in range(size):
+            # Thirds are rounded in the states.
+            total = min(float(first_places[i]), float(groups[i]))
+            rate = estimate_mean_share(total, min(float(squares[i]), total), int(groups[i]), confidence)
+            rates[i] = rate.low, rate.high
+            for j in np.flatnonzero(met[i]):
+                won, lost = (int(half_wins[pair] - tied[i, j]) // 2 for pair in ((i, j), (j, i)))
+                pair = compare_wins(won, lost, int(tied[i, j]), confidence)
+                pairs[i, j] = pair.share.low, pair.share.high
+                p_values[i, j] = pair.p
+        found = {"win_rate_interval": rates, "win_matrix_interval": pairs, "p_values": p_values}
+        if size > 2:
+            strengths = estimate_strengths(
+                half_wins / 2,
+                counts("groups_by_size").astype(np.float64),
+                counts("half_wins_by_size") / 2,
+                counts("half_win_products") / 4,
+                confidence,
+            )
+            found["strengths"] = strengths.values
+            found["strengths_interval"] = np.stack([strengths.low, strengths.high], axis=-1)
+        return found
 
     def _add(self, name: str, values: Tensor) -> None:
         """Add values of N positions to a state of `max_alternatives` positions."""

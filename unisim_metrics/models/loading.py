@@ -41,6 +41,7 @@ from unisim_metrics.models.encoders.open_clip import is_open_clip
 from unisim_metrics.models.generative.base import VisionLanguageModel
 from unisim_metrics.models.generative.model import GenerativeModel, Mode
 from unisim_metrics.models.judges.base import JudgeSource
+from unisim_metrics.models.judges.weights import RANDOM
 from unisim_metrics.models.loading_options import GENERATIVE_OPTIONS, Options, refuse
 from unisim_metrics.models.lora import is_peft_model, merge_lora
 from unisim_metrics.models.protocol import PerceptualModel
@@ -81,7 +82,8 @@ def load_model(
         name_or_path_or_module: A name of ``list_models()``; a directory with a ``CLIPModel``, a
             ``VisionTextDualEncoderModel`` or a vision-language model of transformers, an adapter of peft for one
             of these, or a model of open_clip; a ``.pt`` of the authors; ``"open_clip:ARCHITECTURE/PRETRAINED"``;
-            a Hub id ``"org/name"``; a ``CLIPModel``, ``VisionTextDualEncoderModel``, ``PeftModel``, model of
+            a Hub id ``"org/name"``; ``"random:NAME"`` for a small judge with random weights, which shows how it is
+            used and says nothing; a ``CLIPModel``, ``VisionTextDualEncoderModel``, ``PeftModel``, model of
             open_clip, vision-language model, or any module with ``encode_image`` and ``encode_text``, which
             needs ``preprocessing`` and ``tokenizer``.
         revision: Branch, tag or commit of a Hub id.
@@ -176,6 +178,8 @@ def _from_name(target: str | PathLike[str], options: Options) -> EncoderModel | 
         refuse(options, "a model of open_clip", "revision", "base", "token")
         return _from_open_clip(name.removeprefix(PREFIX), options)
     judge, _, file = name.partition(":")
+    if is_text and judge == "random" and file:
+        return _from_random(file, options)
     if is_text and file and judge in REGISTRY and REGISTRY[judge].kind == "judge":
         return _from_judge(REGISTRY[judge], file, options)
     path = Path(target).expanduser()
@@ -235,6 +239,22 @@ def _from_judge(entry: ModelEntry, file: str, options: Options) -> EncoderModel 
         path = find_weights(entry, options.revision, options.cache_dir, options.token)
     tell_terms(entry)
     model: EncoderModel | VisionLanguageModel = reader.load(JudgeSource(path, entry.name, options))
+    return model
+
+
+def _from_random(name: str, options: Options) -> EncoderModel | VisionLanguageModel:
+    """A judge in its published layout with random weights, whose name says so wherever it stands."""
+    known = [entry.name for entry in REGISTRY.values() if entry.small]
+    if name not in known:
+        raise ValueError(
+            f"Argument `name_or_path_or_module` must name one of {known} behind `random:`, but got {name!r}."
+        )
+    entry = REGISTRY[name]
+    others = ("revision", "base", "preprocessing", "tokenizer", "token", *GENERATIVE_OPTIONS)
+    refuse(options, f"`random:{name}`", *others)
+    reader = importlib.import_module(f"unisim_metrics.models.judges.{entry.reader}")
+    model: EncoderModel | VisionLanguageModel = reader.load(JudgeSource(RANDOM, name, options))
+    model.name = f"{name}-random-weights"
     return model
 
 

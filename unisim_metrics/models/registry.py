@@ -35,6 +35,8 @@ class ModelEntry:
         link: Where a file is to be had that is not on the Hub.
         checksum: How the SHA-256 of that file begins, of one that ``link`` gives straight away.
         terms: What its weights may not be used for, where their licence says so.
+        small: Whether two cores are enough for it and its file is all that it needs, so that it can be tried with
+            random weights as well.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ModelEntry:
     link: str = ""
     checksum: str = ""
     terms: str = ""
+    small: bool = False
 
 
 _LAION_B_32 = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -180,6 +183,7 @@ _ENTRIES = (
         file="clip_ViT-B-32.pth",
         link=_PAC_S,
         terms=_NO_LICENCE,
+        small=True,
     ),
     ModelEntry(
         "pac-s-vit-l-14",
@@ -233,6 +237,7 @@ _ENTRIES = (
         file="alexnet-owt-7be5be79.pth",
         link=f"{_TORCHVISION}/alexnet-owt-7be5be79.pth",
         checksum="7be5be79",
+        small=True,
     ),
     ModelEntry(
         "lpips-vgg",
@@ -262,6 +267,7 @@ _ENTRIES = (
         file="liqe_mix.pt",
         link="https://huggingface.co/chaofengc/IQA-PyTorch-Weights",
         terms="CC BY-NC-SA 4.0, not for commercial use",
+        small=True,
     ),
     ModelEntry(
         "deqa-score",
@@ -359,7 +365,8 @@ CONVERTED = {entry.source: entry for entry in _ENTRIES if entry.processor}
 def list_models(task: Task | None = None) -> list[str]:
     """The names that ``load_model`` knows, the bundled model first.
 
-    Besides these it takes local directories and files, Hub ids and ``open_clip:ARCHITECTURE/PRETRAINED``.
+    Besides these it takes local directories and files, Hub ids, ``open_clip:ARCHITECTURE/PRETRAINED``, and
+    ``random:NAME`` for a small judge with random weights.
 
     Args:
         task: Only those that answer this task; all if None.

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from unisim_metrics import UniSimRanking, load_model
-from unisim_metrics.benchmark.statistics.intervals import estimate_share
 from unisim_metrics.images import load_image
 from unisim_metrics.models import PerceptualModel
 from unisim_metrics.signature import signature
+from unisim_metrics.statistics.intervals import estimate_share
 from unisim_metrics.tasks import Task
 
 from ...distortions import DISTORTIONS, LEVELS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +14,13 @@ from unisim_metrics.cli.bench.run import Overwriting, ask, figures_of, tells
 from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.scoring import pick_device
 from unisim_metrics.cli.terminal import print_note
+from unisim_metrics.errors import ModelUnavailableError
 
 if TYPE_CHECKING:
     from unisim_metrics.benchmark.results.files import SetResult
     from unisim_metrics.models import PerceptualModel
+
+ALL_SMALL = "all-small"
 
 
 def demo(
@@ -33,8 +36,9 @@ def demo(
         typer.Option(
             "--model",
             "-m",
-            help="A name (see `unisim models`), NAME:FILE, a directory, a Hub id; may be repeated. The bundled model if"
-            " left out.",
+            help="A name (see `unisim models`), NAME:FILE, random:NAME, a directory, a Hub id; may be repeated."
+            " all-small for the bundled model and every small judge, with random weights where its own cannot be had."
+            " The bundled model if left out.",
             autocompletion=completion.models,
         ),
     ] = None,
@@ -52,7 +56,8 @@ def demo(
     printed, of several a table of models by tasks, with a dash where a model does not answer a task. It needs the
     extras benchmark and demo.
 
-    [bold]unisim bench demo --output DIR[/]  ·  [bold]unisim bench demo -m unisim-mini -m liqe:liqe_mix.pt --n 20[/]
+    [bold]unisim bench demo --output DIR[/]  ·  [bold]unisim bench demo -m unisim-mini -m liqe:liqe_mix.pt --n 20[/]  ·
+    [bold]unisim bench demo -m all-small --n 20[/]
     """
     from unisim_metrics import load_model
     from unisim_metrics.benchmark.demo import write_demo
@@ -62,7 +67,7 @@ def demo(
     destination.check()
     data, results = write_demo(output / "data", seed, dataset or None), output / "results"
     print_note(f"Wrote the sets to {data}")
-    names, rows, failed = list(dict.fromkeys(model or [opt.DEFAULT_MODEL])), [], False
+    names, rows, failed = list(dict.fromkeys(_named(model or [opt.DEFAULT_MODEL]))), [], False
     for name in names:
         loaded = load_model(name, device=pick_device(device))
         sets = [each for each in dataset if _answers(loaded, each, data)] if dataset else None
@@ -79,6 +84,28 @@ def demo(
         print_note(f"Results are in {results}, and a report of them in {page}")
     if failed:
         raise typer.Exit(1)
+
+
+def _named(models: Sequence[str]) -> Iterator[str]:
+    """The models that are meant: `all-small` stands for several."""
+    from unisim_metrics.models.published import find_weights
+    from unisim_metrics.models.registry import REGISTRY
+
+    for model in models:
+        if model != ALL_SMALL:
+            yield model
+            continue
+        yield opt.DEFAULT_MODEL
+        for entry in REGISTRY.values():
+            if entry.small:
+                try:
+                    find_weights(entry)
+                    yield entry.name
+                except ModelUnavailableError:
+                    print_note(
+                        f"The weights of {entry.name} cannot be had here: random ones stand in for them"
+                    )
+                    yield f"random:{entry.name}"
 
 
 def _answers(model: PerceptualModel, dataset: str, data: Path) -> bool:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..samples import Stream
 from .bootstrap import RESAMPLES, check_arguments, draws, percentiles
 from .intervals import Estimate
+from .stream import Stream
 
 # Two models have one order only.
 _FEWEST = 3

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..samples import Stream
 from .intervals import Estimate
+from .stream import Stream
 
 RESAMPLES = 1999
 """Resamples of an interval. One less than a round number: percentiles then fall on resamples."""
