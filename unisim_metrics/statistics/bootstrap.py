@@ -112,7 +112,7 @@ def resample(
     """
     check_arguments(resamples)
     columns = _columns(values)
-    known = ~np.isnan(columns).all(axis=1)
+    known = np.asarray(~np.isnan(columns).all(axis=1))
     value = average(values)
     own = _contributions(columns)[known]
     groups = _groups(clusters, known)
@@ -155,7 +155,7 @@ def resample_difference(
             f" {list(tables[0].shape)} and {list(tables[1].shape)}, {np.isnan(tables[0]).sum()} and"
             f" {np.isnan(tables[1]).sum()} NaN."
         )
-    known = ~np.isnan(tables[0]).all(axis=1)
+    known = np.asarray(~np.isnan(tables[0]).all(axis=1))
     own = (_contributions(tables[1]) - _contributions(tables[0]))[known]
     value = average(second) - average(first)
     groups = _groups(clusters, known)

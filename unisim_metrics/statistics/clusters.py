@@ -53,7 +53,7 @@ class Clusters:
     @property
     def ways(self) -> int:
         """How many labels each sample has."""
-        return self.labels.shape[1]
+        return int(self.labels.shape[1])
 
     @property
     def sizes(self) -> NDArray[np.float64]:
@@ -85,7 +85,8 @@ class Clusters:
 
     def totals(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of the values of the samples with each label, `[count]`."""
-        return np.bincount(self.labels.ravel(), np.repeat(values, self.ways), minlength=self.count)
+        summed = np.bincount(self.labels.ravel(), np.repeat(values, self.ways), minlength=self.count)
+        return summed.astype(np.float64)
 
     def variance(self, values: NDArray[np.float64]) -> float:
         """Return the variance of the mean, whatever samples do to each other that hang together.
