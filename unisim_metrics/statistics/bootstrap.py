@@ -166,7 +166,9 @@ def resample_difference(
     variance, plain = groups.variance(own), float(own.var()) / len(own)
     is_known = variance > 0 and plain > 0
     weight = variance / plain if is_known else len(own) / groups.effective
-    figures = _resampled(own, groups, (-size, size), weight, Stream(*name), resamples)
+    # The same draws for either order of the models, with the sign turned.
+    ends = (-size, size) if value > 0 else (size, -size)
+    figures = _resampled(own, groups, ends, weight, Stream(*name), resamples)
     return Resampled(value, figures, groups.effective - 1 if is_known else math.inf)
 
 
