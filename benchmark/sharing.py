@@ -22,7 +22,9 @@ _LOOSE = 0.1
 _MOST_WAYS = 4
 
 
-def share_samples(samples: Sequence[Sample], original: Callable[[Path], Path] = lambda image: image) -> Columns:
+def share_samples(
+    samples: Sequence[Sample], original: Callable[[Path], Path] = lambda image: image
+) -> Columns:
     """Return labels that samples have in common which share an item.
 
     Items are images, the images of which they are copies, and reference texts. Texts to choose from are none: short

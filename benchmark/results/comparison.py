@@ -94,7 +94,8 @@ def compare(
     """Compare models with a baseline on the samples that both judged.
 
     A set of choices of which no two samples share anything is tested by McNemar's exact test; other sets, sets of
-    queries and all averages by the paired bootstrap over groups of samples. The p-values of the whole table are corrected by Holm's method.
+    queries and all averages by the paired bootstrap over groups of samples. The p-values of the whole table are
+    corrected by Holm's method.
 
     Args:
         models: The results of each model, by set.

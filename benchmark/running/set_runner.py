@@ -236,9 +236,7 @@ class SetRunner:
         clusters = Clusters.of_columns(planned.clusters, planned.n)
         outcomes = []
         for answer in answered.answers:
-            figure = estimate(
-                answer.values(labels), planned.dataset.id, planned.seed, clusters=clusters
-            )
+            figure = estimate(answer.values(labels), planned.dataset.id, planned.seed, clusters=clusters)
             outcomes.append(
                 Outcome(
                     method=answer.method,

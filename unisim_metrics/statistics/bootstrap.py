@@ -166,8 +166,8 @@ def resample_difference(
     variance, plain = groups.variance(own), float(own.var()) / len(own)
     is_known = variance > 0 and plain > 0
     weight = variance / plain if is_known else len(own) / groups.effective
-    # The same draws for either order of the models, with the sign turned.
-    ends = (-size, size) if value > 0 else (size, -size)
+    # The same draws for either order of the models, with the sign turned, even where the difference is none.
+    ends = (-size, size) if differing[0] > 0 else (size, -size)
     figures = _resampled(own, groups, ends, weight, Stream(*name), resamples)
     return Resampled(value, figures, groups.effective - 1 if is_known else math.inf)
 
@@ -204,7 +204,8 @@ def percentiles(
     rank = max(beyond, 1)
     low, high = float(ordered[rank - 1]), float(ordered[-rank])
     if degrees < math.inf:
-        middle, stretch = float(ordered.mean()), float(widening((1 - confidence) / 2, degrees))
+        # A sum that does not depend on the order: turned resamples have the turned middle.
+        middle, stretch = math.fsum(ordered) / len(ordered), float(widening((1 - confidence) / 2, degrees))
         low, high = (round(middle + stretch * (end - middle), _DIGITS) for end in (low, high))
     return Estimate(value, min(value, max(low, bounds[0])), max(value, min(high, bounds[1])))
 

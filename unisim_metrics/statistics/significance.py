@@ -59,7 +59,7 @@ def bootstrap_p(differences: NDArray[np.float64], degrees: float = math.inf) -> 
     tails = ranks / (len(ordered) + 1)
     low, high = ordered[ranks - 1], ordered[-ranks]
     if degrees < math.inf:
-        middle, stretch = ordered.mean(), widening(tails, degrees)
+        middle, stretch = math.fsum(ordered) / len(ordered), widening(tails, degrees)
         low, high = middle + stretch * (low - middle), middle + stretch * (high - middle)
     leaves_out = np.flatnonzero((low > _ZERO) | (high < -_ZERO))
     return float(2 * tails[leaves_out[0]]) if len(leaves_out) else 1.0
