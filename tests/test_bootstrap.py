@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -133,3 +135,37 @@ def test_resamples_have_the_variance_of_the_clusters() -> None:
     assert gain.value == pytest.approx(other.mean() - values.mean())
     assert gain.figures.var() == pytest.approx(Clusters(groups).variance(other - values), rel=0.15)
     assert not resample_difference(values, values, "set").figures.any()
+
+
+@pytest.mark.parametrize(("share", "n"), [(1, 1), (1, 10), (1, 36), (0, 36)])
+def test_values_that_are_all_equal_prove_little(share: int, n: int) -> None:
+    found = estimate(np.full(n, float(share)), "set", resamples=9999)
+    low, high = stats.beta.ppf([0.025, 0.975], n * share + 1, n * (1 - share) + 1)
+    # The interval reaches to the figure.
+    assert (found.low, found.high) == pytest.approx((min(low, share), max(high, share)), abs=0.02)
+    assert found.high - found.low > 0.08
+    assert found.value in (found.low, found.high)
+
+
+def test_groups_that_are_all_right_prove_less() -> None:
+    """Six groups of six right answers say as much as six right answers."""
+    found = estimate(np.ones(36), "set", clusters=Clusters(np.arange(36) % 6), resamples=9999)
+    assert (found.low, found.high) == pytest.approx((stats.beta.ppf(0.025, 7, 1), 1), abs=0.02)
+
+
+@pytest.mark.parametrize("right", [[1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]])
+def test_swapped_models_have_the_turned_resamples(right: list[float]) -> None:
+    first, second = np.array(right), np.array([0.0, 1.0, 1.0, 0.0])
+    there, back = resample_difference(first, second, "set"), resample_difference(second, first, "set")
+    assert there.value == -back.value
+    assert np.array_equal(there.figures, -back.figures)
+    assert there.figures.any()
+
+
+def test_scipy_is_loaded_only_for_an_interval() -> None:
+    code = (
+        "import sys, numpy as np; from unisim_metrics.statistics.bootstrap import estimate, resample;"
+        "resample(np.array([0.0, 1.0]), 'set'); assert not {'scipy', 'torch'} & set(sys.modules);"
+        "estimate(np.array([0.0, 1.0]), 'set'); assert 'scipy' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
