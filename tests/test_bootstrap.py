@@ -169,3 +169,16 @@ def test_scipy_is_loaded_only_for_an_interval() -> None:
         "estimate(np.array([0.0, 1.0]), 'set'); assert 'scipy' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("groups", [4, 12])
+def test_holds_the_truth_as_often_where_groups_are_few(groups: int) -> None:
+    """Twenty samples a group, each group with a share of its own, 0.7 in the mean."""
+    rng = np.random.default_rng(groups)
+    clusters = Clusters(np.repeat(np.arange(groups), 20))
+    held = []
+    for number in range(300):
+        right = rng.random((groups, 20)) < rng.beta(2.8, 1.2, (groups, 1))
+        found = estimate(right.ravel().astype(np.float64), "few", number, clusters=clusters, resamples=499)
+        held.append(found.low <= 0.7 <= found.high)
+    assert 0.91 < np.mean(held) < 0.985
