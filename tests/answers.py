@@ -35,8 +35,12 @@ def answered(
     seed: int = 0,
     samples_hash: str = HASH,
     provenance: Provenance | None = "paper",
+    clusters: tuple[NDArray[np.uint32], ...] | None = (),
 ) -> SetResult:
-    """A result by what each sample gives: 1 right, 0 wrong, NaN no choice; of queries `[n, 2]` average precisions."""
+    """A result by what each sample gives: 1 right, 0 wrong, NaN no choice; of queries `[n, 2]` average precisions.
+
+    No two samples share anything, unless `clusters` says which do; None is a result of a version that did not say.
+    """
     by_method = dict(right) if isinstance(right, Mapping) else {None: right}
     n = len(next(iter(by_method.values())))
     labels = (np.arange(n) % 2).astype(np.uint8)
@@ -61,6 +65,7 @@ def answered(
         samples_hash=samples_hash,
         provenance=provenance,
         labels=labels,
+        clusters=clusters,
         outcomes=tuple(outcomes),
         environment=Environment(python="3", platform="p", device="cpu", packages={}),
         run=RunRecord(finished="", seconds=0, images_encoded=0, texts_encoded=0, peak_memory_bytes=0),

@@ -147,6 +147,30 @@ def test_samples_that_one_model_could_not_judge_are_left_out() -> None:
         compare({"a": {"nights": models["a"]["nights"]}, "b": nothing})
 
 
+def test_result_of_an_earlier_version_takes_the_groups_of_the_other() -> None:
+    rng = np.random.default_rng(2)
+    a, b = (rng.random((2, 40)) < [[0.5], [0.8]]).astype(np.float64)
+    groups = ((np.arange(40) // 4).astype(np.uint32),)
+
+    def compared(*clusters: tuple[np.ndarray, ...] | None) -> Comparison:
+        models = zip("ab", (a, b), clusters, strict=True)
+        return compare(
+            {name: {"nights": answered("nights", right, clusters=of)} for name, right, of in models}
+        )
+
+    both, either, neither = compared(groups, groups), compared(None, groups), compared(None, None)
+    assert either.rows == both.rows
+    assert row(both, "nights").test == "bootstrap"
+    assert neither.rows == compared((), ()).rows
+    assert row(neither, "nights").test == "mcnemar"
+    assert both.notes == ()
+    for found in (either, neither):
+        (note,) = found.notes
+        assert note.startswith(
+            "nights: a result of an earlier version does not say which samples hang together."
+        )
+
+
 def test_too_few_resamples_are_told() -> None:
     models = {"a": all_sets(0, 0.5), "b": all_sets(1, 0.9)}
     note = "999 resamples are too few to tell how significant averages are among 35 rows: take at least 1399."

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("pydantic")
 
+from unisim_metrics.benchmark import summarize
 from unisim_metrics.benchmark.results.files import (
     UNANSWERED,
     Environment,
@@ -86,6 +87,29 @@ def test_average_precision_survives_with_its_gaps() -> None:
     assert read.average_precision is not None
     for protocol, expected in values.items():
         np.testing.assert_array_equal(read.average_precision[protocol], expected)  # type: ignore[index]
+
+
+def test_result_of_an_earlier_version_is_of_independent_samples(tmp_path: Path) -> None:
+    groups = np.array([0, 0, 0, 1, 1, 1, 2, 2], dtype=np.uint32)
+    grouped = result([0, 0, 0, 1, 1, 1, 0, 1], clusters=(groups,))
+    path = write_result(tmp_path, grouped)
+    kept = read_result(path)
+    assert kept.clusters is not None
+    assert [labels.tolist() for labels in kept.clusters] == [groups.tolist()]
+    assert not kept.shared.is_independent
+    content = json.loads(path.read_text())
+    del content["clusters"]
+    path.write_text(json.dumps(content))
+    older = read_result(path)
+    assert older.clusters is None
+    assert older.shared.is_independent
+    independent, wider = (
+        summarize({"nights": each}).datasets["nights"]
+        for each in (grouped.model_copy(update={"clusters": ()}), kept)
+    )
+    assert summarize({"nights": older}).datasets["nights"] == independent
+    assert wider.value == independent.value
+    assert wider.high - wider.low > independent.high - independent.low
 
 
 def test_what_a_later_version_adds_is_passed_over(tmp_path: Path) -> None:

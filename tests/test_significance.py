@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from unisim_metrics.statistics.bootstrap import percentiles, resample_together
+from unisim_metrics.statistics.bootstrap import percentiles, resample_difference
 from unisim_metrics.statistics.significance import bootstrap_p, holm, mcnemar_p
 
 PROBABILITIES = st.lists(st.floats(0, 1), max_size=12)
@@ -74,8 +74,8 @@ def test_bootstrap_agrees_with_permutations(shift: float) -> None:
     rng = np.random.default_rng(3)
     first = rng.random(70) * 0.8 + 0.1
     second = np.clip(first + shift + rng.normal(0, 0.15, 70), 0, 1)
-    a, b = resample_together([first, second], "roxford", resamples=4999)
-    assert bootstrap_p(b - a) == pytest.approx(sign_flips(second - first), abs=0.03)
+    gain = resample_difference(first, second, "roxford", resamples=4999)
+    assert bootstrap_p(gain.figures, gain.degrees) == pytest.approx(sign_flips(second - first), abs=0.03)
 
 
 def test_bootstrap_errs_as_often_as_it_says() -> None:
@@ -83,8 +83,8 @@ def test_bootstrap_errs_as_often_as_it_says() -> None:
     found = []
     for number in range(400):
         right = rng.random((2, 100)) < 0.7
-        a, b = resample_together(list(right.astype(np.float64)), "null", number, resamples=199)
-        found.append(bootstrap_p(b - a))
+        gain = resample_difference(*right.astype(np.float64), "null", number, resamples=199)
+        found.append(bootstrap_p(gain.figures, gain.degrees))
     assert 0.02 < np.mean(np.array(found) <= 0.05) < 0.08
     assert 0.4 < np.mean(np.array(found) <= 0.5) < 0.6
 

@@ -116,7 +116,7 @@ def icl_curves(measurements: Iterable[Measurement]) -> dict[str, dict[int, Estim
 def _mean(results: Mapping[str, SetResult]) -> Estimate:
     methods = choose_methods(results)
     figures = (
-        resample_set(name, result.seed, [sample_values(result, methods)])[0]
+        resample_set(name, result.seed, sample_values(result, methods), clusters=result.shared)
         for name, result in results.items()
     )
     return Figure.mean(figures).estimate()

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
-from unisim_metrics.statistics.bootstrap import check_arguments
+from unisim_metrics.statistics.bootstrap import average, check_arguments, resample_difference
+from unisim_metrics.statistics.clusters import Clusters
 from unisim_metrics.statistics.intervals import Estimate
 from unisim_metrics.statistics.significance import bootstrap_p, holm, mcnemar_p
 
 from ..provenance import TITLES
 from .files import META_NAME, SetResult, folder_name, read_meta, read_sets
-from .summary import Figure, Level, Samples, average_sets, choose_methods, resample_set, sample_values
+from .summary import Figure, Level, Samples, average_sets, choose_methods, count_samples, sample_values
 
 if TYPE_CHECKING:
     from unisim_metrics.tasks import Method
@@ -92,8 +93,9 @@ def compare(
 ) -> Comparison:
     """Compare models with a baseline on the samples that both judged.
 
-    Each set of choices is tested by McNemar's exact test; sets of queries and all averages by the paired bootstrap,
-    with the draws of `summarize`. The p-values of the whole table are corrected by Holm's method.
+    A set of choices of which no two samples share anything is tested by McNemar's exact test; other sets, sets of
+    queries and all averages by the paired bootstrap over groups of samples. The p-values of the whole table are
+    corrected by Holm's method.
 
     Args:
         models: The results of each model, by set.
@@ -164,7 +166,9 @@ class _Pair:
         self.models = (first, second)
         self.resamples = resamples
         self.notes: list[str] = []
+        self.ungrouped: list[str] = []
         self.sets: tuple[dict[str, Figure], dict[str, Figure]] = ({}, {})
+        self.differences: dict[str, Figure] = {}
         self.exact: dict[tuple[Level, str], float] = {}
         for name in {**first.results, **second.results}:
             self._add(name)
@@ -174,6 +178,12 @@ class _Pair:
                 self.notes.append(
                     f"{task}: {first.name} is asked by {ways[0]}, {second.name} by {ways[1]}, each in its better way."
                 )
+        if self.ungrouped:
+            self.notes.append(
+                f"{', '.join(self.ungrouped)}: a result of an earlier version does not say which samples hang together."
+                " Where the other does not either, they are taken for independent, which makes intervals too narrow and"
+                " p-values too small; a run over the same folder adds it."
+            )
         if not self.sets[0]:
             raise ValueError(
                 f"Models {first.name!r} and {second.name!r} must have samples in common. {' '.join(self.notes)}"
@@ -210,30 +220,39 @@ class _Pair:
             )
         if gaps.all(axis=0).any():
             return
-        if gaps.ndim == 1:
-            self.exact["set", name] = mcnemar_p(*values)
+        groups = [model.results[name].clusters for model in self.models]
+        if None in groups:
+            self.ungrouped.append(name)
+        columns = next((columns for columns in groups if columns is not None), ())
+        clusters = Clusters.of_columns(columns, first.n)
         common = [np.where(gaps, np.nan, array) for array in values]
-        both = resample_set(name, first.seed, common, self.resamples)
-        for figures, figure in zip(self.sets, both, strict=True):
-            figures[name] = replace(figure, samples=first.provenance or second.provenance or "unknown")
+        if gaps.ndim == 1 and clusters.take(~gaps).is_independent:
+            self.exact["set", name] = mcnemar_p(*common)
+        n = count_samples(name, common[0])
+        samples_of = first.provenance or second.provenance or "unknown"
+        for figures, array in zip(self.sets, common, strict=True):
+            value = average(array)
+            figures[name] = Figure(value, np.array([value]), n, samples_of)
+        found = resample_difference(
+            common[0], common[1], name, first.seed, clusters=clusters, resamples=self.resamples
+        )
+        self.differences[name] = Figure(found.value, found.figures, n, samples_of, found.degrees, -1.0)
 
     def rows(self, confidence: float) -> Iterator[Difference]:
         first, second = map(average_sets, self.sets)
-        for (level, name), baseline in first.items():
-            figure = second[level, name]
-            difference = figure - baseline
+        for (level, name), difference in average_sets(self.differences).items():
             exact = self.exact.get((level, name))
             yield Difference(
                 self.models[1].name,
                 level,
                 name,
-                baseline.value,
-                figure.value,
+                first[level, name].value,
+                second[level, name].value,
                 difference.estimate(confidence),
-                figure.n,
-                figure.samples,
+                difference.n,
+                difference.samples,
                 "bootstrap" if exact is None else "mcnemar",
-                bootstrap_p(difference.resampled) if exact is None else exact,
+                bootstrap_p(difference.resampled, difference.degrees) if exact is None else exact,
             )
 
 

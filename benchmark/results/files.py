@@ -14,15 +14,30 @@ import re
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from unisim_metrics.statistics.clusters import Clusters
+
 from ..provenance import Provenance
 from ..tasks import TASKS
-from .records import Amount, Choices, Count, Hash, Line, Record, Share, Values, read_record, write_record
+from .records import (
+    Amount,
+    Choices,
+    Count,
+    Hash,
+    Labels,
+    Line,
+    Record,
+    Share,
+    Values,
+    read_record,
+    write_record,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +62,8 @@ _PACKAGES = (
 
 _REVISION_LENGTH = 12
 _LONGEST_NAME = 120
+# Far more than any set has; each costs twice the time of the one before.
+_MOST_WAYS = 8
 
 
 class Outcome(Record):
@@ -70,6 +87,20 @@ class Outcome(Record):
     high: Share
     choices: Choices | None = None
     average_precision: dict[Literal["medium", "hard"], Values] | None = None
+
+    def values(self, labels: NDArray[np.uint8] | None) -> NDArray[np.float64]:
+        """Return what each sample contributes to the figure: 1 for a right choice, 0 for a wrong one, NaN for none.
+
+        Args:
+            labels: The right alternative of each sample; None for retrieval.
+
+        Returns:
+            Shape `[n]`. For retrieval `[n, 2]`: the average precision of each query by the protocols Medium and Hard,
+            NaN where a query has none.
+        """
+        if self.average_precision is not None:
+            return np.stack([self.average_precision["medium"], self.average_precision["hard"]], axis=1)
+        return np.where(self.choices == UNANSWERED, np.nan, self.choices == labels)
 
 
 class Environment(Record):
@@ -121,6 +152,8 @@ class SetResult(Record):
         samples_hash: The SHA-256 of the list of samples.
         provenance: Where the samples are from; None in files of a version that did not write it down.
         labels: The right alternative of each sample; None for retrieval.
+        clusters: Which samples hang together, by labels, one list a way; none where no two share anything; None in
+            files of a version that did not write it down, whose samples are taken for independent.
         demonstrations: Solved samples that a generative model was shown before each.
         unreadable: The images that could not be read, relative to the data root.
         lost: How many samples have no choice for that reason; they are not counted in the figures.
@@ -140,6 +173,7 @@ class SetResult(Record):
     samples_hash: Hash
     provenance: Provenance | None = None
     labels: Choices | None = None
+    clusters: Annotated[tuple[Labels, ...], Field(max_length=_MOST_WAYS)] | None = None
     demonstrations: Count = 0
     unreadable: tuple[str, ...] = ()
     lost: Count = 0
@@ -166,12 +200,18 @@ class SetResult(Record):
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
         parts: list[tuple[str, NDArray[Any] | None]] = [("labels", self.labels)]
+        parts += [("clusters", labels) for labels in self.clusters or ()]
         for outcome in self.outcomes:
             parts += [("choices", outcome.choices), *(outcome.average_precision or {}).items()]
         for name, values in parts:
             if values is not None and len(values) != self.n:
                 raise ValueError(f"{name} of {self.n} samples were expected, got {len(values)}")
         return self
+
+    @property
+    def shared(self) -> Clusters:
+        """Which samples hang together: none where the file does not say."""
+        return Clusters.of_columns(self.clusters or (), self.n)
 
     def outcome(self, method: str | None = None) -> Outcome:
         """Return the figures of a method.

@@ -127,6 +127,12 @@ def _values(value: Any) -> NDArray[Any]:
     return values
 
 
+def _labels(value: Any) -> NDArray[Any]:
+    return _unpack(value, "uint32")
+
+
+Labels = Annotated[NDArray[np.uint32], BeforeValidator(_labels), PlainSerializer(_pack, return_type=str)]
+"""Names in numbers, one a sample."""
 Choices = Annotated[NDArray[np.uint8], BeforeValidator(_choices), PlainSerializer(_pack, return_type=str)]
 """Small numbers, one a sample."""
 Values = Annotated[NDArray[np.float64], BeforeValidator(_values), PlainSerializer(_pack, return_type=str)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from unisim_metrics.statistics.bootstrap import RESAMPLES, average, percentiles, resample_together
+from unisim_metrics.statistics.bootstrap import RESAMPLES, percentiles, resample
+from unisim_metrics.statistics.clusters import Clusters
 from unisim_metrics.statistics.intervals import Estimate
 
 from ..datasets.hpdv2 import NAFC_SETS, HPDv2
 from ..tasks import TASKS, BenchmarkTask, Group, task_of
-from .files import UNANSWERED
 
 if TYPE_CHECKING:
     from unisim_metrics.tasks import Method
@@ -49,37 +50,51 @@ class Summary:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure and what it would be on other samples.
+    """A figure, or a difference of two, and what it would be on other samples.
 
     Attributes:
         value: The figure.
         resampled: The figures of resamples, shape `[resamples]`.
         n: How many samples, or queries, it is of.
         samples: Where they are from; `"mixed"` for an average over several kinds.
+        degrees: The degrees of freedom of its variance.
+        lowest: The smallest that it can be: 0 for a figure, -1 for a difference.
     """
 
     value: float
     resampled: NDArray[np.float64]
     n: int
     samples: Samples = "unknown"
-
-    def __sub__(self, other: Figure) -> Figure:
-        """Return the difference of two figures of the same samples."""
-        return Figure(self.value - other.value, self.resampled - other.resampled, self.n, self.samples)
+    degrees: float = math.inf
+    lowest: float = 0.0
 
     def estimate(self, confidence: float = 0.95) -> Estimate:
-        """Return the figure with its percentile interval."""
-        return percentiles(self.value, self.resampled, confidence)
+        """Return the figure with its interval."""
+        return percentiles(self.value, self.resampled, confidence, self.degrees, (self.lowest, 1.0))
 
     @classmethod
     def mean(cls, figures: Iterable[Figure]) -> Figure:
-        """Return the plain mean of figures that are each of samples of their own."""
+        """Return the plain mean of figures that are each of samples of their own.
+
+        The samples that nobody saw draw each part a little towards the middle, and the mean as far, although its error
+        is smaller: all but one part's share of that is taken back (as Price and Bonett, 2004, divide theirs among the
+        parts). Degrees of freedom are Satterthwaite's (1946).
+        """
         parts = list(figures)
-        total = sum((part.resampled for part in parts[1:]), start=parts[0].resampled)
+        count = len(parts)
+        value = fmean(part.value for part in parts)
+        resampled = sum((part.resampled for part in parts[1:]), start=parts[0].resampled) / count
+        resampled = resampled - (1 - 1 / count) * (float(resampled.mean()) - value)
+        variances = [float(part.resampled.var()) for part in parts]
+        inverse = sum(variance**2 / part.degrees for variance, part in zip(variances, parts, strict=True))
         kinds = {part.samples for part in parts}
-        samples: Samples = kinds.pop() if len(kinds) == 1 else "mixed"
         return cls(
-            fmean(part.value for part in parts), total / len(parts), sum(part.n for part in parts), samples
+            value,
+            resampled,
+            sum(part.n for part in parts),
+            kinds.pop() if len(kinds) == 1 else "mixed",
+            sum(variances) ** 2 / inverse if inverse else math.inf,
+            min(part.lowest for part in parts),
         )
 
 
@@ -103,7 +118,7 @@ def summarize(
     methods = choose_methods(results)
     sets = {
         name: replace(
-            resample_set(name, result.seed, [sample_values(result, methods)], resamples)[0],
+            resample_set(name, result.seed, sample_values(result, methods), resamples, result.shared),
             samples=result.provenance or "unknown",
         )
         for name, result in results.items()
@@ -159,8 +174,9 @@ def nafc_curve(
     curve = {}
     for alternatives, name in sorted(ids.items()):
         if name in results:
-            values = sample_values(results[name], methods)
-            (figure,) = resample_set(name, results[name].seed, [values], resamples)
+            result = results[name]
+            values = sample_values(result, methods)
+            figure = resample_set(name, result.seed, values, resamples, result.shared)
             curve[alternatives] = figure.estimate(confidence)
     return curve
 
@@ -193,45 +209,49 @@ def choose_methods(results: Mapping[str, SetResult]) -> dict[str, Method | None]
 
 
 def sample_values(result: SetResult, methods: Mapping[str, Method | None]) -> NDArray[np.float64]:
-    """Return what each sample contributes to a set's figure.
+    """Return what each sample contributes to a set's figure, as `Outcome.values` has it.
 
     Args:
         result: The result of a model on the set.
         methods: In which way each task is answered.
-
-    Returns:
-        Shape `[n]`: 1 for a right choice, 0 for a wrong one, NaN for none. For retrieval `[n, 2]`: the average
-        precision of each query by the protocols Medium and Hard, NaN where a query has none.
     """
-    outcome = result.outcome(methods[_task(result).id])
-    if outcome.average_precision is not None:
-        return np.stack([outcome.average_precision["medium"], outcome.average_precision["hard"]], axis=1)
-    return np.where(outcome.choices == UNANSWERED, np.nan, outcome.choices == result.labels)
+    return result.outcome(methods[_task(result).id]).values(result.labels)
 
 
 def resample_set(
-    dataset: str, seed: int, models: Sequence[NDArray[np.float64]], resamples: int = RESAMPLES
-) -> list[Figure]:
-    """Return the figures of models on a set, all with the same resamples.
+    dataset: str,
+    seed: int,
+    values: NDArray[np.float64],
+    resamples: int = RESAMPLES,
+    clusters: Clusters | None = None,
+) -> Figure:
+    """Return a model's figure on a set with its resamples.
 
     Args:
         dataset: The set's id.
         seed: Which draw of its samples.
-        models: What each sample contributes to the figure of each model, as `sample_values` has it.
+        values: What each sample contributes, as `sample_values` has it.
         resamples: How many.
+        clusters: Which samples hang together; None if none do.
 
     Raises:
-        ValueError: If a model has no value.
+        ValueError: If there is no value.
     """
-    known = [~np.isnan(values) for values in models]
-    if not all(values.any() for values in known):
+    count = count_samples(dataset, values)
+    found = resample(values, dataset, seed, clusters=clusters, resamples=resamples)
+    return Figure(found.value, found.figures, count, degrees=found.degrees)
+
+
+def count_samples(dataset: str, values: NDArray[np.float64]) -> int:
+    """Return how many samples have a value.
+
+    Raises:
+        ValueError: If none has.
+    """
+    known = ~np.isnan(values)
+    if not known.any():
         raise ValueError(f"Dataset {dataset!r} has no sample with a choice.")
-    return [
-        Figure(average(values), resampled, int(np.sum(there if there.ndim == 1 else there.any(axis=1))))
-        for values, there, resampled in zip(
-            models, known, resample_together(models, dataset, seed, resamples=resamples), strict=True
-        )
-    ]
+    return int(np.sum(known if known.ndim == 1 else known.any(axis=1)))
 
 
 def average_sets(sets: Mapping[str, Figure]) -> dict[tuple[Level, str], Figure]:

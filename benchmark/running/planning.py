@@ -31,6 +31,7 @@ from ..errors import TooFewSamplesError
 from ..provenance import Provenance, tell_provenance
 from ..results.files import META_NAME
 from ..samples import Item, Sample, hash_samples, relative_name
+from ..sharing import Columns, share_queries, share_samples
 from ..tasks import TASKS, task_of
 
 _FILE_NAME = re.compile(
@@ -71,6 +72,13 @@ class PlannedSet:
         if self.retrieval is not None:
             return None
         return np.array([sample.label for sample in self.samples], dtype=np.uint8)
+
+    @cached_property
+    def clusters(self) -> Columns:
+        """Which samples, or queries, hang together."""
+        if self.retrieval is not None:
+            return share_queries(self.retrieval)
+        return share_samples(self.samples, self.dataset.original)
 
     @cached_property
     def images(self) -> tuple[ImageKey, ...]:

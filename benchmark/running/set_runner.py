@@ -16,6 +16,7 @@ from tqdm import tqdm
 from unisim_metrics.models.encoders.base import default_batch_size
 from unisim_metrics.signature import signature
 from unisim_metrics.statistics.bootstrap import estimate
+from unisim_metrics.statistics.clusters import Clusters
 from unisim_metrics.version import __version__
 
 from ..costs.efficiency import count_parameters
@@ -181,13 +182,31 @@ class SetRunner:
         return None
 
     def _located(self, result: SetResult, planned: PlannedSet, path: Path) -> SetResult:
-        """Return a result that stays, with where its samples are from, which earlier versions did not write down."""
-        if result.provenance == planned.provenance:
+        """Return a result that stays, with what earlier versions did not write down of its samples.
+
+        That is where they are from and which of them hang together; the intervals go by it.
+        """
+        if result.provenance == planned.provenance and result.clusters is not None:
             return result
         told = result.model_copy(update={"provenance": planned.provenance})
+        if result.clusters is None:
+            told = self._grouped(told, planned)
         if self.overwrite == "only-missing":
             write_record(path, told)
         return told
+
+    def _grouped(self, result: SetResult, planned: PlannedSet) -> SetResult:
+        """Return a result with the groups of its samples, and the intervals that they give."""
+        told = result.model_copy(update={"clusters": planned.clusters})
+        found = [
+            estimate(outcome.values(told.labels), told.dataset, told.seed, clusters=told.shared)
+            for outcome in told.outcomes
+        ]
+        outcomes = tuple(
+            outcome.model_copy(update={"low": each.low, "high": each.high})
+            for outcome, each in zip(told.outcomes, found, strict=True)
+        )
+        return told.model_copy(update={"outcomes": outcomes})
 
     def _fits(self, result: SetResult, planned: PlannedSet) -> bool:
         """Whether a run would make this result anew."""
@@ -214,9 +233,10 @@ class SetRunner:
     def _result(self, planned: PlannedSet, answered: Answered, start: float) -> SetResult:
         lost = self._check_lost(planned, answered)
         labels = planned.labels
+        clusters = Clusters.of_columns(planned.clusters, planned.n)
         outcomes = []
         for answer in answered.answers:
-            figure = estimate(answer.values(labels), planned.dataset.id, planned.seed)
+            figure = estimate(answer.values(labels), planned.dataset.id, planned.seed, clusters=clusters)
             outcomes.append(
                 Outcome(
                     method=answer.method,
@@ -237,6 +257,7 @@ class SetRunner:
             samples_hash=planned.samples_hash,
             provenance=planned.provenance,
             labels=labels,
+            clusters=planned.clusters,
             demonstrations=self.demonstrations,
             unreadable=tuple(sorted(planned.name(path) for path in answered.unreadable)),
             lost=lost,

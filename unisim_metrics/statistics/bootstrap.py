@@ -1,17 +1,19 @@
 """How sure a mean is: percentile intervals by the bootstrap, the same on any machine.
 
-Samples of a set are drawn anew, with replacement, as many as there are. Draws are named, by the set and its seed, so
-that two models are asked about the same samples in each resample: differences of their means are paired.
+Groups of samples that hang together are weighted anew. Draws are named, by the set and its seed, so that the same
+figure has the same interval wherever it is made.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .clusters import Clusters
 from .intervals import Estimate
 from .stream import Stream
 
@@ -21,6 +23,13 @@ RESAMPLES = 1999
 # Draws that are made at once, few enough to stay in the processor's cache, and of how many resamples at most.
 _BLOCK = 1 << 18
 _BLOCK_RESAMPLES = 256
+
+# Quantiles of the exponential distribution, in 65536ths.
+_EXPONENTIAL = np.round(-np.log((np.arange(1 << 16) + 0.5) / (1 << 16)) * (1 << 16))
+
+# Below this a difference of two means is a rounding error.
+_ZERO = 1e-12
+_DIGITS = 12
 
 
 def average(values: NDArray[np.float64]) -> float:
@@ -39,96 +48,152 @@ def average(values: NDArray[np.float64]) -> float:
     return float(_mean_of_columns(sums / known.sum(axis=0)))
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """What a figure would be on other samples of the kind.
+
+    Attributes:
+        value: The figure.
+        figures: Those of resamples, shape `[resamples]`: their variance is that of the figure.
+        degrees: The degrees of freedom of that variance: few where few groups tell of it. Intervals are wider then.
+    """
+
+    value: float
+    figures: NDArray[np.float64]
+    degrees: float = math.inf
+
+
 def estimate(
-    values: NDArray[np.float64], *name: str | int, resamples: int = RESAMPLES, confidence: float = 0.95
+    values: NDArray[np.float64],
+    *name: str | int,
+    clusters: Clusters | None = None,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
 ) -> Estimate:
-    """Return the figure that values of samples make, with its percentile interval.
+    """Return the figure that values of samples make, with its interval.
 
     Args:
         values: As for `average`.
         name: What the draws are for: the set's id and its seed.
+        clusters: Which samples hang together; None if none do.
         resamples: How many resamples the interval is read from.
         confidence: How often such intervals hold the true figure, in (0, 1).
 
     Raises:
         ValueError: If a column has no value, or another argument is out of its range.
     """
-    return percentiles(average(values), resample(values, *name, resamples=resamples), confidence)
+    found = resample(values, *name, clusters=clusters, resamples=resamples)
+    return percentiles(found.value, found.figures, confidence, found.degrees, bounds=(0.0, 1.0))
 
 
 def resample(
-    values: NDArray[np.float64], *name: str | int, resamples: int = RESAMPLES
-) -> NDArray[np.float64]:
+    values: NDArray[np.float64],
+    *name: str | int,
+    clusters: Clusters | None = None,
+    resamples: int = RESAMPLES,
+) -> Resampled:
     """Return the figures of `resamples` resamples: their spread is that of the figure.
 
-    A resample of values that are all equal cannot vary. Its mean is then drawn as the rule of succession has it, from
-    the beta distribution that n values of that share leave of a uniform one: ten right answers of ten are no proof
-    that no other would be wrong.
+    Each group of samples gets a random weight, exponentially distributed, and a resample is the weighted mean (Rubin's
+    Bayesian bootstrap, 1981, over groups). Two samples are added that nobody saw, a right and a wrong one, each of the
+    weight of as many real samples as tell as much as an independent one: ten right answers of ten are no proof that
+    no other would be wrong. With n independent answers the resamples are those of Beta(right + 1, wrong + 1). Where
+    groups are few or overlap, the deviations are stretched so that their variance is that of `Clusters.variance`.
 
     Args:
         values: As for `average`, in [0, 1].
-        name: What the draws are for. Equal names give equal draws for as many samples; the first ones do not depend
+        name: What the draws are for. Equal names give equal draws for as many groups; the first ones do not depend
             on `resamples`.
+        clusters: Which samples hang together; None if none do.
         resamples: How many.
 
-    Returns:
-        Shape `[resamples]`. NaN for a resample that has no value in a column.
-
     Raises:
-        ValueError: If a column has no value, or `resamples` is below 1.
+        ValueError: If a column has no value, `resamples` is below 1, or the clusters are of another number of samples.
     """
-    return resample_together([values], *name, resamples=resamples)[0]
+    check_arguments(resamples)
+    columns = _columns(values)
+    known = np.asarray(~np.isnan(columns).all(axis=1))
+    value = average(values)
+    own = _contributions(columns)[known]
+    groups = _groups(clusters, known)
+    variance = groups.variance(own)
+    is_known = variance > 0 and 0 < value < 1
+    # So many real samples tell as much as an independent one that is right or wrong.
+    weight = len(own) * variance / (value * (1 - value)) if is_known else len(own) / groups.effective
+    figures = _resampled(own, groups, (0.0, 1.0), weight, Stream(*name), resamples)
+    return Resampled(value, figures, groups.effective - 1 if is_known else math.inf)
 
 
-def resample_together(
-    models: Sequence[NDArray[np.float64]], *name: str | int, resamples: int = RESAMPLES
-) -> list[NDArray[np.float64]]:
-    """Return what `resample` does for each of several models on the same samples, in less time.
+def resample_difference(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    *name: str | int,
+    clusters: Clusters | None = None,
+    resamples: int = RESAMPLES,
+) -> Resampled:
+    """Return by how much the second of two models is better than the first on the same samples, in resamples.
+
+    As `resample`, of the differences on each sample. The two samples that nobody saw are one on which only the first
+    model is right and one on which only the second is. Models that agree on all samples have no difference in any
+    resample.
 
     Args:
-        models: The values of each model, as for `resample`, all of as many samples.
+        first: What each sample contributes to the first model's figure, as for `resample`. NaN in the same places.
+        second: The same of the second model.
         name: As for `resample`.
+        clusters: As for `resample`.
         resamples: As for `resample`.
 
     Raises:
-        ValueError: As by `resample`, or if the models have different numbers of samples.
+        ValueError: As by `resample`, or if the shapes or the places of NaN differ.
     """
     check_arguments(resamples)
-    tables = [_columns(values) for values in models]
-    if len({len(table) for table in tables}) != 1:
+    tables = _columns(first), _columns(second)
+    if tables[0].shape != tables[1].shape or (np.isnan(tables[0]) != np.isnan(tables[1])).any():
         raise ValueError(
-            f"Argument `models` must hold as many samples each, but got {[len(table) for table in tables]}."
+            "Arguments `first` and `second` must be of one shape with NaN in the same places, but got"
+            f" {list(tables[0].shape)} and {list(tables[1].shape)}, {np.isnan(tables[0]).sum()} and"
+            f" {np.isnan(tables[1]).sum()} NaN."
         )
-    columns = [column for table in tables for column in table.T]
-    stream = Stream(*name)
-    means = np.empty((len(columns), resamples))
-    varying = [index for index, column in enumerate(columns) if np.nanmin(column) < np.nanmax(column)]
-    for index in set(range(len(columns))) - set(varying):
-        known = columns[index][~np.isnan(columns[index])]
-        means[index] = _succession(float(known[0]), len(known), stream, resamples)
-    if varying:
-        start = 0
-        for drawn in draws(len(columns[0]), resamples, stream):
-            block = slice(start, start := start + drawn.shape[1])
-            for index in varying:
-                means[index, block] = _means(columns[index], drawn)
-    ends = np.cumsum([table.shape[1] for table in tables])
-    return [_mean_of_columns(part.T) for part in np.split(means, ends[:-1])]
+    known = np.asarray(~np.isnan(tables[0]).all(axis=1))
+    own = (_contributions(tables[1]) - _contributions(tables[0]))[known]
+    value = average(second) - average(first)
+    groups = _groups(clusters, known)
+    differing = own[np.abs(own) > _ZERO]
+    if not len(differing):
+        return Resampled(0.0, np.zeros(resamples))
+    size = float(np.sqrt(np.mean(differing**2)))
+    variance, plain = groups.variance(own), float(own.var()) / len(own)
+    is_known = variance > 0 and plain > 0
+    weight = variance / plain if is_known else len(own) / groups.effective
+    # The same draws for either order of the models, with the sign turned, even where the difference is none.
+    ends = (-size, size) if differing[0] > 0 else (size, -size)
+    figures = _resampled(own, groups, ends, weight, Stream(*name), resamples)
+    return Resampled(value, figures, groups.effective - 1 if is_known else math.inf)
 
 
-def percentiles(value: float, resampled: NDArray[np.float64], confidence: float = 0.95) -> Estimate:
+def percentiles(
+    value: float,
+    resampled: NDArray[np.float64],
+    confidence: float = 0.95,
+    degrees: float = math.inf,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate:
     """Return a figure with the interval that its resamples span.
 
     Its ends are resamples, not points between two: with a confidence of 95 % and 1999 resamples the 50th from either
-    side. Where all lie on one side of the figure, the interval reaches to it.
+    side. With few degrees of freedom they are moved outwards, as Student's t is wider than the normal distribution.
+    Where all lie on one side of the figure, the interval reaches to it.
 
     Args:
         value: The figure.
         resampled: The figures of the resamples, shape `[resamples]`; NaN are left out.
         confidence: How often such intervals hold the true figure, in (0, 1).
+        degrees: The degrees of freedom of their variance, above 0.
+        bounds: What the figure cannot be below and above.
 
     Raises:
-        ValueError: If there is no resample, or the confidence is out of its range.
+        ValueError: If there is no resample, or an argument is out of its range.
     """
     check_arguments(confidence=confidence)
     ordered = np.sort(resampled[~np.isnan(resampled)])
@@ -137,7 +202,30 @@ def percentiles(value: float, resampled: NDArray[np.float64], confidence: float 
     # The sum of a product and its rounding error may fall short of a whole number.
     beyond = int((1 - confidence) / 2 * (len(ordered) + 1) + 1e-9)
     rank = max(beyond, 1)
-    return Estimate(value, min(value, float(ordered[rank - 1])), max(value, float(ordered[-rank])))
+    low, high = float(ordered[rank - 1]), float(ordered[-rank])
+    if degrees < math.inf:
+        # A sum that does not depend on the order: turned resamples have the turned middle.
+        middle, stretch = math.fsum(ordered) / len(ordered), float(widening((1 - confidence) / 2, degrees))
+        low, high = (round(middle + stretch * (end - middle), _DIGITS) for end in (low, high))
+    return Estimate(value, min(value, max(low, bounds[0])), max(value, min(high, bounds[1])))
+
+
+def widening(tail: float | NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
+    """Return how many times as far from the middle Student's t has its quantile as the normal distribution.
+
+    Args:
+        tail: The probability beyond the quantile, in (0, 1/2).
+        degrees: The degrees of freedom, above 0.
+
+    Raises:
+        ValueError: If the degrees are not above 0.
+    """
+    # SciPy takes a while to load.
+    from scipy.special import ndtri, stdtrit
+
+    if not degrees > 0:
+        raise ValueError(f"Argument `degrees` must be above 0, but got {degrees}.")
+    return np.asarray(stdtrit(degrees, tail) / ndtri(tail))
 
 
 def check_arguments(resamples: int = RESAMPLES, confidence: float = 0.95) -> None:
@@ -166,15 +254,67 @@ def _mean_of_columns(means: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(total / means.shape[-1])
 
 
-def _means(values: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-    # Samples are added one after the other, so that the last bit is the same on any machine.
-    missing = np.isnan(values)
-    if not missing.any():
-        return np.asarray(values[drawn].sum(axis=0) / len(values))
-    total = np.where(missing, 0.0, values)[drawn].sum(axis=0)
-    count = (~missing)[drawn].sum(axis=0)
-    means: NDArray[np.float64] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-    return means
+def _contributions(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return one number a sample whose mean is the figure, and whose deviations tell of its spread, `[n]`.
+
+    With one column these are the values. With several, each deviates from its column's mean by as much as it moves that
+    mean; a sample without a value moves none. NaN where a sample has no value at all.
+    """
+    known = ~np.isnan(columns)
+    some = known.any(axis=1)
+    counts = known.sum(axis=0)
+    means = np.where(known, columns, 0.0).sum(axis=0) / counts
+    moved = np.where(known, columns - means, 0.0) * (some.sum() / counts)
+    return np.where(some, _mean_of_columns(means) + _mean_of_columns(moved), np.nan)
+
+
+def _groups(clusters: Clusters | None, known: NDArray[np.bool_]) -> Clusters:
+    if clusters is None:
+        return Clusters.independent(int(known.sum()))
+    if len(clusters) != len(known):
+        raise ValueError(f"Argument `clusters` must be of {len(known)} samples, but got {len(clusters)}.")
+    return clusters.take(known)
+
+
+def _resampled(
+    values: NDArray[np.float64],
+    clusters: Clusters,
+    ends: tuple[float, float],
+    weight: float,
+    stream: Stream,
+    resamples: int,
+) -> NDArray[np.float64]:
+    """Return weighted means of groups and of one sample at either end of the range, `[resamples]`."""
+    n, count, ways = len(values), clusters.count, clusters.ways
+    mean = float(values.mean())
+    totals = clusters.totals(values - mean)
+    # A sample stands in as many groups as it has labels.
+    sizes, extra = clusters.sizes, weight * ways
+    figures = np.empty(resamples)
+    for start, drawn in _weights(count + 2, resamples, stream):
+        groups, unseen = drawn[:, :count], drawn[:, count:]
+        above = groups @ totals + extra * (unseen @ (np.array(ends) - mean))
+        figures[start : start + len(drawn)] = above / (groups @ sizes + extra * unseen.sum(axis=1))
+    variance = clusters.variance(values)
+    # What these weights do to deviations: each group's share of the whole varies as a Dirichlet's.
+    made = float((totals**2).sum()) / (n * ways) ** 2 * count / (count + 1)
+    stretch = math.sqrt(variance / made) if variance > 0 and made > 0 else 1.0
+    middle = weight * (sum(ends) - 2 * mean) / (n + 2 * weight)
+    # The last digits are the machine's.
+    return np.asarray(np.round(mean + middle + stretch * (figures - middle), _DIGITS))
+
+
+def _weights(count: int, resamples: int, stream: Stream) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield exponential weights of `count` groups, a block of resamples at a time: where it starts, `[block, count]`.
+
+    They are whole numbers, so that sums of them and of counts are exact, in any order.
+    """
+    block = min(max(1, _BLOCK // count), _BLOCK_RESAMPLES)
+    for number, start in enumerate(range(0, resamples, block)):
+        words = stream.words((count * block + 3) // 4, f"weights {number}").astype("<u8", copy=False)
+        # Each quarter of a word draws one weight.
+        drawn = _EXPONENTIAL[words.view("<u2")[: count * block]].reshape(block, count)
+        yield start, drawn[: resamples - start]
 
 
 def draws(n: int, resamples: int, stream: Stream) -> Iterator[NDArray[np.int64]]:
@@ -186,13 +326,3 @@ def draws(n: int, resamples: int, stream: Stream) -> Iterator[NDArray[np.int64]]
         halves = words.view("<u4")[: n * block].astype(np.uint64)
         drawn = (halves * np.uint64(n)) >> np.uint64(32)
         yield drawn.view(np.int64).reshape(n, block)[:, : resamples - start]
-
-
-def _succession(value: float, n: int, stream: Stream, resamples: int) -> NDArray[np.float64]:
-    # SciPy takes a while to load, and is seldom needed.
-    from scipy.stats import beta
-
-    uniform = (stream.words(resamples, "succession") >> np.uint64(11)) * 2.0**-53
-    drawn = beta.ppf(uniform, n * value + 1, n * (1 - value) + 1)
-    # The last digits are the machine's.
-    return np.asarray(np.round(drawn, 9))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .bootstrap import widening
 
 # Below this a difference of two means is a rounding error: means of n values differ by 1 / n or more.
 _ZERO = 1e-12
@@ -35,24 +38,31 @@ def mcnemar_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
-def bootstrap_p(differences: NDArray[np.float64]) -> float:
+def bootstrap_p(differences: NDArray[np.float64], degrees: float = math.inf) -> float:
     """Return the two-sided p-value of a difference from its paired bootstrap.
 
-    Twice the share of resamples in which the difference is not on its side of zero; one resample is added to both
-    counts, so that no p-value is 0 (Davison and Hinkley, 1997, Section 4.2). It is at most 5 % just where the 95 %
-    percentile interval of the same resamples leaves out zero.
+    The smallest level at which the percentile interval of the same resamples leaves out zero. With many degrees of
+    freedom that is twice the share of resamples in which the difference is not on its side of zero; one resample is
+    added to both counts, so that no p-value is 0 (Davison and Hinkley, 1997, Section 4.2).
 
     Args:
         differences: The difference in each resample, shape `[resamples]`; NaN are left out.
+        degrees: The degrees of freedom of their variance, above 0: as `percentiles` takes it.
 
     Raises:
         ValueError: If there is none.
     """
-    known = differences[~np.isnan(differences)]
-    if not len(known):
+    ordered = np.sort(differences[~np.isnan(differences)])
+    if not len(ordered):
         raise ValueError("Argument `differences` must hold at least one difference, but it is empty.")
-    fewer = min(np.sum(known <= _ZERO), np.sum(known >= -_ZERO))
-    return min(1.0, 2 * (int(fewer) + 1) / (len(known) + 1))
+    ranks = np.arange(1, len(ordered) // 2 + 1)
+    tails = ranks / (len(ordered) + 1)
+    low, high = ordered[ranks - 1], ordered[-ranks]
+    if degrees < math.inf:
+        middle, stretch = math.fsum(ordered) / len(ordered), widening(tails, degrees)
+        low, high = middle + stretch * (low - middle), middle + stretch * (high - middle)
+    leaves_out = np.flatnonzero((low > _ZERO) | (high < -_ZERO))
+    return float(2 * tails[leaves_out[0]]) if len(leaves_out) else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

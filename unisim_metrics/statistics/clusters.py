@@ -1,0 +1,122 @@
+"""Which samples hang together, and how far the mean of such samples may be off.
+
+Samples that show one photo are not independent: a model that errs on the photo errs on all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Clusters:
+    """Which samples share what.
+
+    With one label a sample, samples of equal label form a group. With several, a label names an item, such as one of
+    the photos that a sample shows, and samples hang together that have an item in common: groups then overlap, and one
+    chain of neighbours may run through the whole set.
+
+    Args:
+        labels: The labels of each sample, `[n]` or `[n, ways]`, whole numbers, all from one list of names. No sample
+            has one of them twice.
+
+    Raises:
+        ValueError: If there is no sample, or no label.
+    """
+
+    def __init__(self, labels: NDArray[np.integer]) -> None:
+        columns = np.asarray(labels)
+        columns = columns[:, None] if columns.ndim == 1 else columns
+        if columns.ndim != 2 or not columns.size:
+            raise ValueError(
+                f"Argument `labels` must be of shape [n] or [n, ways], but got {list(np.shape(labels))}."
+            )
+        _, numbers = np.unique(columns, return_inverse=True)
+        self.labels: NDArray[np.int64] = numbers.reshape(columns.shape).astype(np.int64)
+
+    @classmethod
+    def independent(cls, n: int) -> Clusters:
+        """Return those of `n` samples that share nothing."""
+        return cls(np.arange(n))
+
+    @classmethod
+    def of_columns(cls, columns: Sequence[NDArray[np.integer]], n: int) -> Clusters:
+        """Return those of `n` samples with one list of labels a way; without any, the samples share nothing."""
+        return cls(np.stack(columns, axis=1)) if columns else cls.independent(n)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def ways(self) -> int:
+        """How many labels each sample has."""
+        return int(self.labels.shape[1])
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """How many samples have each label, `[count]`."""
+        return np.bincount(self.labels.ravel()).astype(np.float64)
+
+    @property
+    def count(self) -> int:
+        """How many labels occur: the number of groups."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def effective(self) -> float:
+        """How many groups of equal size would tell as much (Carter, Schnepel and Steigerwald, 2017, if all is shared).
+
+        It is their number where they are equal, and less where one holds most samples.
+        """
+        sizes = self.sizes
+        return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether no two samples share anything."""
+        return self.count == self.labels.size
+
+    def take(self, chosen: NDArray[np.bool_]) -> Clusters:
+        """Return those of a part of the samples."""
+        return Clusters(self.labels[chosen])
+
+    def totals(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of the values of the samples with each label, `[count]`."""
+        summed = np.bincount(self.labels.ravel(), np.repeat(values, self.ways), minlength=self.count)
+        return summed.astype(np.float64)
+
+    def variance(self, values: NDArray[np.float64]) -> float:
+        """Return the variance of the mean, whatever samples do to each other that hang together.
+
+        All products of deviations of two samples that share a label, each pair once, over the square of n. With one
+        way this is the cluster-robust variance (Liang and Zeger, 1986) with its correction for few groups, `G / (G -
+        1)`; with several it is the multiway one (Cameron, Gelbach and Miller, 2011), which for pairs of photos is the
+        dyadic one (Fafchamps and Gubert, 2007; Aronow, Samii and Assenova, 2015). It may then fall short by chance,
+        below zero even; it is never taken for less than the variance of samples that share nothing.
+
+        Args:
+            values: What each sample contributes, `[n]`.
+
+        Returns:
+            The variance; NaN with a single group, which tells nothing of others.
+        """
+        if self.count < 2:
+            return float("nan")
+        n = len(self.labels)
+        deviations = values - values.mean()
+        squares = float((self.totals(deviations) ** 2).sum())
+        # A pair of samples that shares two labels was counted twice: inclusion and exclusion.
+        ordered = np.sort(self.labels, axis=1)
+        for size in range(2, self.ways + 1):
+            choices = list(itertools.combinations(range(self.ways), size))
+            both = np.concatenate([ordered[:, choice] for choice in choices])
+            _, numbers = np.unique(both, axis=0, return_inverse=True)
+            shared = np.bincount(numbers.ravel(), np.tile(deviations, len(choices)))
+            squares += (-1) ** (size + 1) * float((shared**2).sum())
+        variance = squares / n**2 * self.count / (self.count - 1)
+        if self.ways == 1:
+            return variance
+        return max(variance, float((deviations**2).sum()) / n**2 * n / (n - 1))
