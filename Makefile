@@ -2,6 +2,7 @@
 #
 #   make demo    score and rank real photographs, write demo/demo.png
 #   make test    run the tests
+#   make test-lowest  run the encoders' tests with the oldest versions that the floors allow, in .venv-lowest
 #   make lint    ruff (lint and format) and mypy
 #   make format  let ruff rewrite what it can
 #   make docs    build the documentation strictly into site/
@@ -10,6 +11,9 @@
 #   make clean   remove what the other targets wrote
 
 VENV ?= .venv
+LOWEST ?= .venv-lowest
+LOWEST_TESTS := test_versions.py test_bundled.py test_functional.py test_losses.py test_metrics.py test_ranking.py \
+	test_rewards.py test_signature.py
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP_FLAGS ?= --quiet
@@ -17,7 +21,7 @@ PIP_FLAGS ?= --quiet
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint format docs docs-outputs speed clean
+.PHONY: demo test test-lowest lint format docs docs-outputs speed clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.with-demo
@@ -26,6 +30,11 @@ demo: $(VENV)/.with-demo
 # Two processes of one thread each: most tests are too small to gain from a second thread.
 test: $(VENV)/.with-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_FLAGS)
+
+# The encoders, metrics, losses and rewards with the oldest versions that the floors allow.
+test-lowest: $(LOWEST)/.installed
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_FLAGS) \
+		$(addprefix tests/,$(LOWEST_TESTS))
 
 lint: $(VENV)/.with-dev
 	$(BIN)/ruff check .
@@ -46,12 +55,18 @@ speed: $(VENV)/.with-dev
 	$(BIN)/python -m docs.experiments.speed
 
 clean:
-	rm -rf $(VENV) build dist site demo *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) build dist site demo *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # One stamp a set of extras: a changed pyproject.toml installs again.
 $(VENV)/.with-%: pyproject.toml | $(BIN)/python
 	@echo "Installing unisim-metrics[$*] into $(VENV): some minutes the first time, torch is large"
 	$(BIN)/python -m pip install $(PIP_FLAGS) --editable '.[$*]'
+	@touch $@
+
+$(LOWEST)/.installed: pyproject.toml tests/lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install $(PIP_FLAGS) --constraint tests/lowest.txt --editable '.[evaluate,diffusers]' \
+		hypothesis pytest pytest-xdist scikit-image scipy
 	@touch $@
 
 $(BIN)/python:

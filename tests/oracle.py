@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -44,12 +44,18 @@ def tensor_of(photo: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(photo)).permute(2, 0, 1)
 
 
+def features_of(output: Any) -> Tensor:
+    """Features as transformers gives them: bare up to version 4."""
+    features: Tensor = getattr(output, "pooler_output", output)
+    return features
+
+
 class PlainClip:
     """A CLIP directory read and run without this package."""
 
     def __init__(self, directory: Path) -> None:
-        from transformers import CLIPModel, CLIPTokenizer
         from pillow_processors import CLIPImageProcessorPil
+        from transformers import CLIPModel, CLIPTokenizer
 
         self.model = CLIPModel.from_pretrained(directory).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(directory)
@@ -58,12 +64,12 @@ class PlainClip:
     @torch.no_grad()
     def images(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         prepared = self.processor(list(pictures), return_tensors="pt")["pixel_values"]
-        return _unit(self.model.get_image_features(pixel_values=prepared).pooler_output)
+        return _unit(features_of(self.model.get_image_features(pixel_values=prepared)))
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-        return _unit(self.model.get_text_features(**tokens).pooler_output)
+        return _unit(features_of(self.model.get_text_features(**tokens)))
 
     def attribute(self, pictures: Sequence[Image.Image], task: str, method: str) -> np.ndarray:
         naive, positive, negative = PROMPTS[task]

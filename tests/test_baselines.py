@@ -10,8 +10,8 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPModel, CLIPTokenizer
 from pillow_processors import CLIPImageProcessorPil
+from transformers import CLIPModel, CLIPTokenizer
 
 from unisim_metrics import UniSimScore, load_model
 from unisim_metrics.models import loading

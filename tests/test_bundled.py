@@ -72,16 +72,17 @@ def test_it_is_small_and_documented() -> None:
 
 
 def test_plain_transformers_reads_it(photos: list[Image.Image]) -> None:
-    from transformers import AutoModel, AutoTokenizer
+    from oracle import features_of
     from pillow_processors import CLIPImageProcessorPil
+    from transformers import AutoModel, AutoTokenizer
 
     plain, tokenizer = AutoModel.from_pretrained(FOLDER), AutoTokenizer.from_pretrained(FOLDER)
     assert plain.dtype == torch.float32
     pixels = CLIPImageProcessorPil.from_pretrained(FOLDER)(photos, return_tensors="pt")["pixel_values"]
     tokens = tokenizer(["a cat", "a cup of coffee"], padding=True, return_tensors="pt")
     with torch.no_grad():
-        images = plain.get_image_features(pixel_values=pixels).pooler_output
-        texts = plain.get_text_features(**tokens).pooler_output
+        images = features_of(plain.get_image_features(pixel_values=pixels))
+        texts = features_of(plain.get_text_features(**tokens))
     model = load_model()
     expected_images = torch.nn.functional.normalize(images, dim=-1)
     expected_texts = torch.nn.functional.normalize(texts, dim=-1)

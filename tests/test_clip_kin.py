@@ -13,9 +13,9 @@ import pytest
 import torch
 import transformers
 from conftest import write_clip, write_preprocessor, write_tokenizer
+from pillow_processors import CLIPImageProcessorPil
 from test_models import TEXTS, photos, unit
 from transformers import AutoTokenizer, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
-from pillow_processors import CLIPImageProcessorPil
 
 from unisim_metrics import load_model
 from unisim_metrics.models import EncoderModel

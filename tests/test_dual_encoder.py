@@ -14,6 +14,7 @@ import pytest
 import torch
 import transformers
 from conftest import write_preprocessor
+from pillow_processors import EfficientNetImageProcessorPil
 from test_models import photos, unit
 from torch import Tensor
 from transformers import (
@@ -23,7 +24,6 @@ from transformers import (
     VisionTextDualEncoderModel,
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
-from pillow_processors import EfficientNetImageProcessorPil
 
 from unisim_metrics import UniSimLoss, UniSimScore, load_model
 from unisim_metrics.errors import CheckpointError

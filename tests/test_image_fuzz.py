@@ -16,9 +16,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pillow_processors import CLIPImageProcessorPil
 from torch import Tensor
 from transformers import AutoModel
-from pillow_processors import CLIPImageProcessorPil
 
 import unisim_metrics
 from unisim_metrics import load_model

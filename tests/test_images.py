@@ -12,12 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from pillow_processors import CLIPImageProcessorPil, EfficientNetImageProcessorPil, SiglipImageProcessorPil
 from skimage import data
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-from pillow_processors import CLIPImageProcessorPil
-from pillow_processors import EfficientNetImageProcessorPil
-from pillow_processors import SiglipImageProcessorPil
 
 from unisim_metrics.errors import ImageReadError
 from unisim_metrics.images import (

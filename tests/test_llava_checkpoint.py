@@ -33,13 +33,13 @@ PROMPT = (
 def by_hand(weights: Mapping[str, Tensor], newline: bool, words: Any, images: list[Any]) -> Tensor:
     """The logits after `PROMPT`: tower, projector, end-of-image vector and Qwen, wired up as the authors' code does."""
     from PIL import Image
+    from pillow_processors import SiglipImageProcessorPil
     from transformers import (
         Qwen2Config,
         Qwen2ForCausalLM,
         SiglipVisionConfig,
         SiglipVisionModel,
     )
-    from pillow_processors import SiglipImageProcessorPil
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}

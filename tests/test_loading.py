@@ -16,6 +16,7 @@ import torch
 from checkpoints import authors_state_dict, trained_model, write_checkpoint
 from conftest import write_clip
 from hub_server import COMMIT, serve
+from pillow_processors import CLIPImageProcessorPil
 from torch import nn
 from torch.nn.functional import normalize
 from torchvision.transforms.functional import to_pil_image
@@ -26,7 +27,6 @@ from transformers import (
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
 )
-from pillow_processors import CLIPImageProcessorPil
 
 from unisim_metrics.errors import CheckpointError, ModelUnavailableError
 from unisim_metrics.images import Preprocessing

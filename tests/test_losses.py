@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from oracle import TEXTS, one_by_one, pixels
+from packaging.version import Version
 from torch import Tensor
 
 from unisim_metrics import Prompts, UniSimLoss, load_model
@@ -29,6 +31,8 @@ def floats(dtype: torch.dtype = torch.float32) -> Tensor:
 
 @pytest.fixture(scope="module")
 def double_model(tiny_clip_dir: Path) -> Any:
+    if Version(transformers.__version__) < Version("5"):
+        pytest.skip("the mask of CLIP's text tower overflows in float64 before transformers 5")
     return load_model(tiny_clip_dir, dtype=torch.float64)
 
 

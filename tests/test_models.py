@@ -56,8 +56,8 @@ class TestCLIP:
     def test_embeddings_are_those_of_transformers(
         self, tiny_clip_dir: Path, tiny_model: EncoderModel
     ) -> None:
-        from transformers import AutoTokenizer, CLIPModel
         from pillow_processors import CLIPImageProcessorPil
+        from transformers import AutoTokenizer, CLIPModel
 
         plain = CLIPModel.from_pretrained(tiny_clip_dir).eval()
         processor = CLIPImageProcessorPil.from_pretrained(tiny_clip_dir)

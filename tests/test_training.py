@@ -16,10 +16,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pillow_processors import CLIPImageProcessorPil
 from tiny_training import RECIPE, file_size_limit, pools_of, trainer_of, weights_of, write_images
 from torch import multiprocessing
 from transformers import AutoTokenizer, CLIPModel
-from pillow_processors import CLIPImageProcessorPil
 
 from unisim_metrics import load_model
 from unisim_metrics.benchmark import load_dataset

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
 from PIL import Image
+from pillow_processors import CLIPImageProcessorPil
 from scipy.stats import binomtest
 from tiny_training import RECIPE, TEXTS, file_size_limit, trainer_of, weights_of, write_images
 from transformers import AutoTokenizer, CLIPModel
-from pillow_processors import CLIPImageProcessorPil
 
 from unisim_metrics.benchmark import load_dataset
 from unisim_metrics.benchmark.samples import Sample

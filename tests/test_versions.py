@@ -54,7 +54,9 @@ def test_weights_have_the_same_names_in_every_version(vision: str, text: str, na
     model = towers(vision, text)
     weights = stable_weights(model)
     assert names <= weights.keys()
-    assert not [name for name in weights if name.startswith(("text_model.text_model.", "vision_model.vision_model."))]
+    assert not [
+        name for name in weights if name.startswith(("text_model.text_model.", "vision_model.vision_model."))
+    ]
     assert len(weights) == len(model.state_dict())
 
 
@@ -62,7 +64,9 @@ def test_the_bundled_model_has_the_same_hash_in_every_version() -> None:
     assert load_model("unisim-mini").weights_hash().startswith("7c5b813c38c7")
 
 
-def test_an_old_transformers_is_an_error_that_names_the_version_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_transformers_is_an_error_that_names_the_version_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: {"transformers": "4.57.6"}[name])
     with pytest.raises(ImportError, match=r"A model needs transformers>=5\.20, but 4\.57\.6 is installed"):
         require_transformers("A model", "5.20")

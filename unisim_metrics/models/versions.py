@@ -52,6 +52,4 @@ def stable_weights(model: Any) -> dict[str, Tensor]:
             tower + name.removeprefix(tower + tower) if name.startswith(tower + tower) else name: weight
             for name, weight in weights.items()
         }
-    return {
-        name: weight for name, weight in weights.items() if not name.endswith(".relative_position_index")
-    }
+    return {name: weight for name, weight in weights.items() if not name.endswith(".relative_position_index")}
