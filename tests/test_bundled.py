@@ -72,9 +72,14 @@ def test_it_is_small_and_documented() -> None:
 
 
 def test_plain_transformers_reads_it(photos: list[Image.Image]) -> None:
+    import transformers
     from oracle import features_of
+    from packaging.version import Version
     from pillow_processors import CLIPImageProcessorPil
     from transformers import AutoModel, AutoTokenizer
+
+    if Version(transformers.__version__) < Version("5"):
+        pytest.skip("transformers before 5 hands EfficientNet arguments that it does not take")
 
     plain, tokenizer = AutoModel.from_pretrained(FOLDER), AutoTokenizer.from_pretrained(FOLDER)
     assert plain.dtype == torch.float32
