@@ -244,3 +244,10 @@ def test_every_form_of_a_result() -> None:
     assert result.to_markdown().splitlines()[2] == "| a | 0.5000 | – | 1.0000 |"
     assert Output(file=Path("x.md")).to_text(result, Format.MARKDOWN) == result.to_markdown()
     assert Result([], title="t").to_csv() == "\n" and Result([], title="t").to_markdown() == ""
+
+
+def test_a_table_shows_a_dash_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(Format.TABLE).write(Result([{"model": "a", "IQA": None}, {"model": "b", "IQA": 0.5}], title="T"))
+    shown = capsys.readouterr().out
+    assert "–" in shown and "0.5000" in shown
+    assert "None" not in shown

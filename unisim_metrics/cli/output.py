@@ -276,7 +276,7 @@ def _is_number(column: str, rows: list[dict[str, Any]]) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return "–" if math.isnan(value) else f"{value:.4f}"
-    return str(value)
+    return "–" if value is None else str(value)
 
 
 def _in_markdown(text: str) -> str:
