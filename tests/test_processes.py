@@ -57,6 +57,8 @@ def work_together(rank: int, port: int, out: Path) -> None:
                 lines.append(f"{name} {type(raised).__name__} {raised}")
         lines.append(f"then {processes.lead(lambda: 5)}")
     (out / str(rank)).write_text("\n".join(lines), encoding="utf-8")
+    distributed.barrier()
+    distributed.destroy_process_group()  # or its threads may abort the process as it ends
 
 
 def test_all_processes_end_as_the_leader_does(tmp_path: Path) -> None:
