@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .bootstrap import widening
+from .clusters import Clusters
 
 # Newton's method doubles its digits each step; halved steps need a few more.
 _STEPS = 200
@@ -61,6 +65,64 @@ def estimate_strengths(
         ValueError: If shapes do not fit, some items are not tied to the others by any meetings, or the confidence is
             out of its range.
     """
+
+    def scatter(chances: Array) -> Array | None:
+        if sizes is None or wins_by_size is None or products is None:
+            return None
+        return _scatter(chances, sizes, wins_by_size, products)
+
+    return _estimate(wins, scatter, confidence)
+
+
+def estimate_clustered_strengths(beaten: Array, clusters: Clusters, confidence: float = 0.95) -> Strengths:
+    """Estimate Bradley-Terry strengths from groups of all items, of which some groups hang together.
+
+    As `estimate_strengths`, with the sums over clusters in the place of those over groups, and with intervals by
+    Student's t. Where the wins had to be helped to a finite answer, or all groups are one cluster, the groups of a
+    cluster are taken to tell no more than one.
+
+    Args:
+        beaten: Whether i beat j in each group, 1, 0 or a half for a tie, `[groups, N, N]`.
+        clusters: Which groups hang together.
+        confidence: How often such intervals hold the true strength, in (0, 1).
+
+    Raises:
+        ValueError: As by `estimate_strengths`, or if the clusters are of another number of groups.
+    """
+    if len(clusters) != len(beaten):
+        raise ValueError(f"Argument `clusters` must be of {len(beaten)} groups, but got {len(clusters)}.")
+    n = beaten.shape[-1]
+    totals = (beaten * ~np.eye(n, dtype=bool)).sum(axis=2)
+
+    def scatter(chances: Array) -> Array | None:
+        if clusters.count < 2:
+            return None
+        surplus = totals - chances.sum(axis=1)
+        sums = np.stack([clusters.totals(surplus[:, item]) for item in range(n)], axis=1)
+        return np.asarray(sums.T @ sums * clusters.count / (clusters.count - 1))
+
+    wins = beaten.sum(axis=0)
+    if clusters.is_independent:
+        return _estimate(wins, scatter, confidence)
+    return _estimate(wins, scatter, confidence, len(clusters) / clusters.effective, clusters.effective - 1)
+
+
+def _estimate(
+    wins: Array,
+    scatter: Callable[[Array], Array | None],
+    confidence: float,
+    inflation: float = 1.0,
+    degrees: float | None = None,
+) -> Strengths:
+    """Return strengths with intervals.
+
+    Args:
+        wins: As `estimate_strengths` takes them.
+        scatter: Gives the sum of outer products of scores, from how likely i beats j; None if there is none.
+        confidence: Of the intervals.
+        inflation: How many times as large the variance is where it comes from the information alone.
+        degrees: The degrees of freedom of the scatter; None for many.
+    """
     wins = np.asarray(wins, dtype=np.float64)
     n = len(wins)
     if wins.ndim != 2 or n < 2 or wins.shape != (n, n) or not (wins >= 0).all():
@@ -80,9 +142,11 @@ def estimate_strengths(
     values = _maximise(wins, met)
     chances = _chances(values)
     covariance = np.linalg.pinv(_information(met, chances), hermitian=True)
-    if not regularised and sizes is not None and wins_by_size is not None and products is not None:
-        covariance = covariance @ _scatter(chances, sizes, wins_by_size, products) @ covariance
+    spread = None if regularised else scatter(chances)
+    covariance = inflation * covariance if spread is None else covariance @ spread @ covariance
     half = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(np.diag(covariance))
+    if spread is not None and degrees is not None:
+        half = half * widening((1 - confidence) / 2, degrees)
     return Strengths(values, values - half, values + half, regularised)
 
 

@@ -1,4 +1,4 @@
-"""Which of two wins more often: shares of wins with a score interval, an exact test, the trials still needed."""
+"""Which of two wins more often: shares of wins with their intervals, exact tests, the trials still needed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .bootstrap import estimate
+from .clusters import Clusters
 from .intervals import Estimate
 
 # A tail's further terms are below the last bit of its sum.
@@ -14,7 +19,7 @@ _NEGLIGIBLE = 1e-18
 
 @dataclass(frozen=True)
 class WinShare:
-    """How often the first of two wins, over independent trials.
+    """How often the first of two wins.
 
     Attributes:
         share: The share of wins with its interval, in [0, 1]; a tie counts a half.
@@ -23,6 +28,7 @@ class WinShare:
         ties: How many of them were ties.
         further: How many more trials would show the difference with a power of 80 % if it is as large as it seems;
             0 where it is shown already, None where there is none to be seen.
+        design_effect: How many times as large the variance of the share is as that of independent trials.
     """
 
     share: Estimate
@@ -30,6 +36,7 @@ class WinShare:
     trials: int
     ties: int
     further: int | None
+    design_effect: float = 1.0
 
 
 def compare_wins(won: int, lost: int, ties: int = 0, confidence: float = 0.95) -> WinShare:
@@ -52,11 +59,56 @@ def compare_wins(won: int, lost: int, ties: int = 0, confidence: float = 0.95) -
     trials = won + lost + ties
     share = estimate_mean_share(won + ties / 2, won + ties / 4, trials, confidence)
     p = sign_test_p(won, lost)
-    if p <= 1 - confidence:
-        return WinShare(share, p, trials, ties, 0)
-    needed = needed_trials(share.value, ties / trials, confidence)
+    further = 0 if p <= 1 - confidence else further_trials(share.value, trials, ties, confidence)
+    return WinShare(share, p, trials, ties, further)
+
+
+def compare_clustered_wins(
+    values: NDArray[np.float64], clusters: Clusters, confidence: float = 0.95
+) -> WinShare:
+    """Estimate how often the first of two wins over trials of which some hang together.
+
+    Where no two do, all is as by `compare_wins`. Otherwise the interval is that of `bootstrap.estimate`, and the test
+    is `cluster_sign_test_p`.
+
+    Args:
+        values: What each trial gives the first, `[n]`: 1 for a win, a half for a tie, 0.
+        clusters: Which trials hang together.
+        confidence: How often such intervals hold the true share, in (0, 1).
+
+    Raises:
+        ValueError: If there is no trial, the clusters are of another number of trials, or the confidence is out of its
+            range.
+    """
+    won, lost, ties = (int((values == value).sum()) for value in (1, 0, 0.5))
+    if clusters.is_independent:
+        return compare_wins(won, lost, ties, confidence)
+    share = estimate(values, "wins", clusters=clusters, confidence=confidence)
+    p = cluster_sign_test_p(clusters.totals(np.round(2 * values - 1)).astype(np.int64))
+    variance, independent = clusters.variance(values), float(values.var()) / len(values)
+    effect = max(1.0, variance / independent) if variance > 0 and independent > 0 else 1.0
+    further = 0 if p <= 1 - confidence else further_trials(share.value, len(values), ties, confidence, effect)
+    return WinShare(share, p, len(values), ties, further, effect)
+
+
+def further_trials(
+    share: float, trials: int, ties: int, confidence: float = 0.95, design_effect: float = 1.0
+) -> int | None:
+    """Return how many more trials would show a difference, not shown yet, with a power of 80 % if it is as it seems.
+
+    Args:
+        share: The share of wins that was seen, in [0, 1].
+        trials: Over so many trials.
+        ties: How many of them were ties.
+        confidence: One less the level of the test, in (0, 1).
+        design_effect: How many times as large the variance is as that of independent trials.
+
+    Returns:
+        The number, at least 1; None where there is no difference to be seen.
+    """
+    needed = needed_trials(share, ties / trials, confidence)
     # As many trials as are needed on average may have been made without luck.
-    return WinShare(share, p, trials, ties, None if needed is None else max(1, needed - trials))
+    return None if needed is None else max(1, math.ceil(needed * design_effect) - trials)
 
 
 def estimate_mean_share(total: float, squares: float, n: int, confidence: float = 0.95) -> Estimate:
@@ -108,7 +160,6 @@ def sign_test_p(won: int, lost: int) -> float:
     n, fewer = won + lost, min(won, lost)
     if 2 * fewer == n:
         return 1.0
-    log_pmf = math.lgamma(n + 1) - math.lgamma(fewer + 1) - math.lgamma(n - fewer + 1) - n * math.log(2)
     # Terms of the tail in units of its last one, from there down.
     tail = term = 1.0
     for count in range(fewer, 0, -1):
@@ -116,7 +167,32 @@ def sign_test_p(won: int, lost: int) -> float:
         tail += term
         if term < _NEGLIGIBLE * tail:
             break
-    return min(1.0, 2 * tail * math.exp(log_pmf))
+    return min(1.0, 2 * tail * math.exp(_log_fair_pmf(fewer, n)))
+
+
+def cluster_sign_test_p(margins: NDArray[np.int64]) -> float:
+    """Return the two-sided p-value of the exact sign test over clusters: are two equally good?
+
+    If they were, exchanging the two in any cluster would change nothing, so that its margin is as likely to have
+    either sign. The p-value is the share of all such exchanges whose sum of margins is as far from 0 as the one that
+    was seen (a randomisation test under approximate symmetry; Canay, Romano and Shaikh, 2017). With one trial a cluster
+    it is the sign test.
+
+    Args:
+        margins: By how many trials the first won each cluster, less those that it lost, integers `[clusters]`.
+    """
+    seen = abs(int(margins.sum()))
+    sizes, counts = np.unique(np.abs(margins[margins != 0]), return_counts=True)
+    if not seen:
+        return 1.0
+    # How likely each sum is: entry i stands for 2 i less the sum of all sizes.
+    chances = np.ones(1)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        spread = np.zeros(size * count + 1)
+        spread[::size] = [math.exp(_log_fair_pmf(number, count)) for number in range(count + 1)]
+        chances = np.convolve(chances, spread)
+    sums = 2 * np.arange(len(chances)) - (len(chances) - 1)
+    return min(1.0, float(chances[np.abs(sums) >= seen].sum()))
 
 
 def needed_trials(
@@ -143,3 +219,34 @@ def needed_trials(
     spread = math.sqrt(max(0.0, share * (1 - share) - ties / 4))
     scaled = normal.inv_cdf((1 + confidence) / 2) * null + normal.inv_cdf(power) * spread
     return max(1, math.ceil((scaled / difference) ** 2))
+
+
+def detectable_share(
+    trials: int, ties: float = 0.0, confidence: float = 0.95, power: float = 0.8
+) -> float | None:
+    """Return the smallest share of wins above a half that so many trials show to differ from it.
+
+    The inverse of `needed_trials`.
+
+    Args:
+        trials: How many; they may be fewer than were made, where some hang together.
+        ties: The true share of ties, in [0, 1].
+        confidence: One less the level of the test, in (0, 1).
+        power: How often the test is to show the difference, in (0, 1).
+
+    Returns:
+        The share, in (1/2, 1]; None if even a share without any loss would not show.
+    """
+    normal = NormalDist()
+    level, chance = normal.inv_cdf((1 + confidence) / 2), normal.inv_cdf(power)
+    variance, room = (1 - ties) / 4, trials + chance**2 - level**2
+    if room < 0:
+        return None
+    difference = math.sqrt(variance) * (math.sqrt(trials) * level + chance * math.sqrt(room))
+    share = 0.5 + difference / (trials + chance**2)
+    return share if share <= 1 - ties / 2 else None
+
+
+def _log_fair_pmf(successes: int, n: int) -> float:
+    """Return the logarithm of how likely so many of `n` fair coins show heads."""
+    return math.lgamma(n + 1) - math.lgamma(successes + 1) - math.lgamma(n - successes + 1) - n * math.log(2)
