@@ -87,7 +87,7 @@ def write_root(root: Path) -> None:
             )
     answers = [rng.choice(40, size=3, replace=False).tolist() for _ in range(3000)]
     (root / "material-2afc" / "answers_train.json").write_text(json.dumps({"answers_diff": answers}))
-    folder = root / "cifar-100-python" / "cifar-100-python"
+    folder = root / "cifar-100-python"
     folder.mkdir(parents=True)
     content = {
         b"data": rng.integers(0, 256, (60, 3072), dtype=np.uint8),

@@ -172,7 +172,7 @@ def cifar(model: PerceptualModel, root: Path, seed: int, share: float = 1.0) -> 
 
     Of a triplet two photos are of one coarse class and one of another.
     """
-    images, fine, coarse, names = read_cifar100(root / "cifar-100-python" / "cifar-100-python")
+    images, fine, coarse, names = read_cifar100(root / "cifar-100-python")
     kept = np.random.default_rng((seed, 2)).permutation(len(images))[: _part(len(images), share)]
     images, fine, coarse = images[kept], fine[kept], coarse[kept]
     embeddings = torch.cat([model.embed_images(part) for part in images.split(500)])

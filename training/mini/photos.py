@@ -6,6 +6,7 @@ Expected folders under the root (each is the set's own archive, unpacked):
     tiny-imagenet-60/   images/, labels.csv (image, wnid, words)
     bsds400/            images/
     material-2afc/      images/<illumination>/, answers_train.json
+    cifar-100-python/   test, meta: for the figures of the card alone
 """
 
 from __future__ import annotations
