@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import os
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import numpy as np
 from PIL import Image
 
@@ -25,6 +27,7 @@ from unisim_metrics.integrations.serving.service import RewardService
 
 PROMPTS = ["a cat", "a dog on grass", "two boats", "a red square"]
 STARTING = 300
+AS_JSON = {"Content-Type": "application/json"}
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 36)) -> Image.Image:
@@ -81,6 +84,28 @@ def pickled_form(images: list[bytes], prompts: list[str]) -> bytes:
 
 def make_app(rewards: dict[str, PointwiseReward], token: str | None = None, **limits: Any) -> Guard:
     return create_app(RewardService(rewards, Limits(**limits), batch_size=8, wait=0.05), token)
+
+
+def send(app: Guard, *requests: tuple[str, Any], **settings: Any) -> list[httpx.Response]:
+    """The answers to requests that are sent at the same time: JSON, or bytes as they are."""
+
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server", timeout=300) as client:
+            return list(
+                await asyncio.gather(
+                    *(
+                        client.post(
+                            path, content=body, **{"headers": AS_JSON if path != "/" else {}, **settings}
+                        )
+                        if isinstance(body, bytes)
+                        else client.post(path, json=body, **settings)
+                        for path, body in requests
+                    )
+                )
+            )
+
+    return asyncio.run(ask())
 
 
 @contextmanager

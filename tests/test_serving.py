@@ -27,6 +27,7 @@ from serving import (
     pickled_form,
     picture,
     running,
+    send,
     text_of,
     unirl_form,
 )
@@ -41,7 +42,6 @@ from unisim_metrics.integrations.serving.service import rewards_of_models
 from unisim_metrics.models import EncoderModel
 
 IMAGES = [encoded(seed, form) for seed, form in enumerate(("PNG", "JPEG", "WEBP", "PNG"))]
-AS_JSON = {"Content-Type": "application/json"}
 HTTP_CLIENT = httpx.Client
 TWO = (IMAGES[:2], PROMPTS[:2])
 
@@ -60,28 +60,6 @@ def expected(
     return reward([decode_image(image) for image in images], PROMPTS[: len(images)], metadata)[0].tolist()
 
 
-def ask(app: Guard, *requests: tuple[str, Any], **settings: Any) -> list[httpx.Response]:
-    """The answers to requests that are sent at the same time: JSON, or bytes as they are."""
-
-    async def send() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://server", timeout=300) as client:
-            return list(
-                await asyncio.gather(
-                    *(
-                        client.post(
-                            path, content=body, **{"headers": AS_JSON if path != "/" else {}, **settings}
-                        )
-                        if isinstance(body, bytes)
-                        else client.post(path, json=body, **settings)
-                        for path, body in requests
-                    )
-                )
-            )
-
-    return asyncio.run(send())
-
-
 def get(app: Guard, path: str, **settings: Any) -> httpx.Response:
     async def send() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
@@ -95,7 +73,7 @@ class TestForms:
         self, rewards: dict[str, PointwiseReward]
     ) -> None:
         wanted = expected(rewards["tiny"], IMAGES)
-        own, compute, score, root, pickled = ask(
+        own, compute, score, root, pickled = send(
             make_app(rewards),
             ("/rewards", own_form(IMAGES, PROMPTS)),
             ("/compute", flow_factory_form(IMAGES, PROMPTS)),
@@ -119,7 +97,7 @@ class TestForms:
     @pytest.mark.parametrize("name", ["mixed", "tiny/quality", "tiny/sharpness"])
     def test_a_reward_by_its_name(self, rewards: dict[str, PointwiseReward], name: str) -> None:
         wanted = expected(rewards[name], IMAGES)
-        own, compute, pickled = ask(
+        own, compute, pickled = send(
             make_app(rewards),
             ("/rewards", own_form(IMAGES, PROMPTS, reward=name)),
             (f"/rewards/{name}/compute", flow_factory_form(IMAGES, PROMPTS)),
@@ -137,7 +115,7 @@ class TestForms:
         for request, reference in zip(history["requests"], references, strict=True):
             request["history"].insert(0, {"text": "", "image_b64": text_of(reference)})
         conditions = [[text_of(image), text_of(IMAGES[0])] for image in references]
-        own, compute, score, pickled = ask(
+        own, compute, score, pickled = send(
             make_app(rewards),
             ("/rewards", own_form(IMAGES, PROMPTS, reward=name, references=[text_of(r) for r in references])),
             (f"/rewards/{name}/compute", flow_factory_form(IMAGES, PROMPTS, condition_images=conditions)),
@@ -149,14 +127,14 @@ class TestForms:
         assert pickle.loads(pickled.content)["scores"] == wanted
 
     def test_flow_grpo_sends_images_alone_for_quality(self, rewards: dict[str, PointwiseReward]) -> None:
-        (answer,) = ask(make_app({"q": rewards["tiny/quality"]}), ("/", pickle.dumps({"images": IMAGES})))
+        (answer,) = send(make_app({"q": rewards["tiny/quality"]}), ("/", pickle.dumps({"images": IMAGES})))
         assert pickle.loads(answer.content)["outputs"] == expected(rewards["tiny/quality"], IMAGES)
 
     @pytest.mark.parametrize("count", [1, 2, 9, 40])
     def test_batches_compose(self, rewards: dict[str, PointwiseReward], count: int) -> None:
         """However requests share batches of eight, each image gets its own answer."""
         images = [encoded(seed) for seed in range(count)]
-        answers = ask(
+        answers = send(
             make_app(rewards),
             *(("/rewards", own_form([image], [PROMPTS[0]], reward="mixed")) for image in images),
             ("/rewards", own_form(images, [PROMPTS[0]] * count, reward="mixed")),
@@ -180,7 +158,7 @@ class TestFacts:
 
     def test_metrics_count_what_was_asked(self, rewards: dict[str, PointwiseReward]) -> None:
         app = make_app(rewards)
-        ask(app, ("/rewards", own_form(*TWO)), ("/", pickled_form([b"no image"], ["a"])))
+        send(app, ("/rewards", own_form(*TWO)), ("/", pickled_form([b"no image"], ["a"])))
         lines = get(app, "/metrics").text.splitlines()
         assert 'unisim_requests_total{form="json",status="200"} 1.0' in lines
         assert 'unisim_requests_total{form="pickle",status="422"} 1.0' in lines
@@ -283,7 +261,7 @@ class TestRefusals:
         self, rewards: dict[str, PointwiseReward], what: str
     ) -> None:
         path, body, status, message = WRONG[what]
-        wrong, good = ask(make_app(rewards), (path, body), ("/rewards", own_form(*TWO)))
+        wrong, good = send(make_app(rewards), (path, body), ("/rewards", own_form(*TWO)))
         assert wrong.status_code == status, wrong.text
         answer = pickle.loads(wrong.content) if path == "/" else wrong.json()
         assert message in answer["error"]
@@ -294,7 +272,7 @@ class TestRefusals:
         whole = encoded(5, "JPEG", (200, 200))
         truncated = whole[: len(whole) // 2]
         form = unirl_form([IMAGES[0], truncated, IMAGES[1]], PROMPTS[:3], ["tiny"])
-        score, own, pickled, good = ask(
+        score, own, pickled, good = send(
             make_app(rewards),
             ("/score", form),
             ("/rewards", own_form([IMAGES[0], truncated], PROMPTS[:2])),
@@ -310,19 +288,19 @@ class TestRefusals:
 
     def test_more_than_may_wait_is_refused_for_now(self, rewards: dict[str, PointwiseReward]) -> None:
         app = make_app(rewards, images=4, waiting_images=4)
-        answers = ask(
+        answers = send(
             app, *[("/rewards", own_form(IMAGES, PROMPTS))] * 3, ("/", pickled_form(IMAGES, PROMPTS))
         )
         assert sorted(answer.status_code for answer in answers) == [200, 429, 429, 429]
         for answer in answers:
             assert answer.status_code == 200 or answer.headers["Retry-After"] == "1"
-        (later,) = ask(app, ("/rewards", own_form(IMAGES, PROMPTS)))
+        (later,) = send(app, ("/rewards", own_form(IMAGES, PROMPTS)))
         assert later.status_code == 200
 
     def test_more_bytes_than_are_held_wait_at_the_door(self, rewards: dict[str, PointwiseReward]) -> None:
         body = json.dumps(own_form(*TWO)).encode()
         app = make_app(rewards, body_bytes=len(body), waiting_bytes=len(body))
-        answers = ask(app, *[("/rewards", body)] * 3)
+        answers = send(app, *[("/rewards", body)] * 3)
         assert sorted(answer.status_code for answer in answers) == [200, 503, 503]
         assert app.held == 0
 
@@ -346,7 +324,7 @@ class TestRefusals:
     def test_a_body_is_refused_by_its_announced_size(
         self, rewards: dict[str, PointwiseReward], path: str
     ) -> None:
-        (answer,) = ask(make_app(rewards), (path, b"x"), headers={"Content-Length": str(2 * 2**30)})
+        (answer,) = send(make_app(rewards), (path, b"x"), headers={"Content-Length": str(2 * 2**30)})
         assert answer.status_code == 413
         content = pickle.loads(answer.content) if path == "/" else answer.json()
         assert str(2 * 2**30) in content["error"]
@@ -359,7 +337,7 @@ class TestRefusals:
                 raise RuntimeError("out of memory")
 
         app = make_app({**rewards, "broken": Broken(rewards["tiny"].model)})
-        own, pickled, good = ask(
+        own, pickled, good = send(
             app,
             ("/rewards", own_form(*TWO, reward="broken")),
             ("/rewards/broken/pickle", pickled_form(*TWO)),
@@ -421,7 +399,7 @@ class TestToken:
             ("Bearer sécret".encode(), 200),
         ):
             headers: Any = {} if header is None else {"Authorization": header}
-            own, pickled = ask(app, ("/rewards", own_form(*TWO)), ("/", pickled_form(*TWO)), headers=headers)
+            own, pickled = send(app, ("/rewards", own_form(*TWO)), ("/", pickled_form(*TWO)), headers=headers)
             assert (own.status_code, pickled.status_code) == (status, status), header
             if status == 401:
                 assert "token" in own.json()["error"] and "token" in pickle.loads(pickled.content)["error"]
