@@ -187,7 +187,9 @@ def test_each_model_is_asked_in_its_better_way() -> None:
     }
     found = compare(models, resamples=99)
     assert [each.difference.value for each in found.rows] == [0, 0]
-    assert found.notes == ("iqa: a is asked by naive, b by clip-iqa, each in its better way.",)
+    assert found.notes == (
+        "iqa: a is asked by naive, b by clip-iqa, each in the way that was better for it.",
+    )
 
 
 def test_bad_arguments() -> None:

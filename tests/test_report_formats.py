@@ -268,3 +268,23 @@ def test_reports_of_equal_results_are_equal(tmp_path: Path) -> None:
         write_report(tmp_path / out, [tmp_path / "results"], FORMATS)
     for path in sorted((tmp_path / "a").iterdir()):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_every_format_tells_the_way_that_was_taken(tmp_path: Path) -> None:
+    """Naive is the better way by 20 points in these results, by either rule."""
+    shares = {name: 0.8 for name in ("kadid-10k", "koniq-10k", "pieapp-iqa", "agiqa-3k-quality", "pipal")}
+    write_model(tmp_path / "results", "mine", shares, n=200)
+    write_model(tmp_path / "results", "theirs", {"pipal": 0.7}, n=200, provenance="demo")
+    for paper_choice in (True, False):
+        write_report(tmp_path / "report", [tmp_path / "results"], paper_choice=paper_choice)
+        texts = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "report").iterdir()}
+        lines = list(csv.DictReader(io.StringIO(texts["table6.csv"])))
+        (methods,) = (line for line in lines if line["source"] == "method")
+        assert {methods[name] for name in (*shares, "iqa")} == {"naive"}
+        assert methods["nights"] == ""
+        for name in ("report.md", "report.tex"):
+            assert "asked. mine: IQA naive." in texts[name], name
+        assert "IQA asked naive" in texts["report.html"]
+        assert "asked naive" in texts["report.md"].partition("Other samples")[2]
+        (apart,) = csv.DictReader(io.StringIO(texts["other_samples.csv"]))
+        assert apart["method"] == "naive"

@@ -18,8 +18,8 @@ SOURCES: dict[str, Callable[[Cell], float | None]] = {
     "outside": lambda cell: cell.difference if cell.outside else None,
     "truncated": lambda cell: cell.truncated,
 }
-"""What a line holds: `outside` ours less the paper's, where that lies outside our interval; `truncated` the number of
-texts that were cut to the model's context."""
+"""What a line of figures holds: `outside` ours less the paper's, where that lies outside our interval; `truncated` the
+number of texts that were cut to the model's context."""
 
 _DIGITS = {"paper": 1, "truncated": 0}
 # What a spreadsheet takes for a formula.
@@ -27,7 +27,10 @@ _FORMULAS = ("=", "+", "-", "@")
 
 
 def to_csv(table: Table) -> str:
-    """Return a table as CSV, figures in per cent; a line without any figure is left out."""
+    """Return a table as CSV, figures in per cent; a line without any figure is left out.
+
+    A line `method` tells in which way quality and attributes were asked, where a model was measured in two.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["model", "name", "group", "source", *(column.id for column in table.columns)])
@@ -38,6 +41,9 @@ def to_csv(table: Table) -> str:
                 digits = _DIGITS.get(source, 2)
                 figures = ("" if value is None else f"{value:.{digits}f}" for value in values)
                 writer.writerow([_text(row.id), _text(row.name), row.group, source, *figures])
+        methods = [row.cells.get(column.id, Cell()).method for column in table.columns]
+        if any(methods):
+            writer.writerow([_text(row.id), _text(row.name), row.group, "method", *methods])
     return file.getvalue()
 
 
@@ -46,12 +52,13 @@ def apart_to_csv(rows: Iterable[ApartRow]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     numbers = ("n", "lost", "truncated_texts", "demonstrations", "figure", "low", "high")
-    writer.writerow(["model", "name", "samples", "dataset", *numbers])
+    writer.writerow(["model", "name", "samples", "dataset", "method", *numbers])
     for row in rows:
         result = row.result
         counts = (result.n, result.lost, result.truncated_texts, result.demonstrations)
         figures = (f"{100 * share:.2f}" for share in (row.figure.value, row.figure.low, row.figure.high))
-        names = (_text(row.id), _text(row.name), result.provenance or "unknown", _text(result.dataset))
+        samples = result.provenance or "unknown"
+        names = (_text(row.id), _text(row.name), samples, _text(result.dataset), row.method)
         writer.writerow([*names, *("" if count is None else count for count in counts), *figures])
     return file.getvalue()
 

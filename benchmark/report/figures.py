@@ -9,7 +9,8 @@ from unisim_metrics.statistics.correlation import Correlation, correlate
 from unisim_metrics.statistics.intervals import Estimate
 
 from ..results.files import SetResult
-from ..results.summary import Figure, choose_methods, nafc_curve, resample_set, sample_values
+from ..results.methods import choose_methods, sample_values
+from ..results.summary import Figure, nafc_curve, resample_set
 from ..tasks import TASKS
 from .measurements import Measurement
 from .tables import GROUPS, Row
@@ -107,14 +108,14 @@ def icl_curves(measurements: Iterable[Measurement]) -> dict[str, dict[int, Estim
         common = [name for name in _CORE if all(name in results for results in by_number.values())]
         if len(by_number) > 1 and common:
             curves[measured.id] = {
-                number: _mean({name: results[name] for name in common})
+                number: _mean({name: results[name] for name in common}, measured.paper_choice)
                 for number, results in sorted(by_number.items())
             }
     return curves
 
 
-def _mean(results: Mapping[str, SetResult]) -> Estimate:
-    methods = choose_methods(results)
+def _mean(results: Mapping[str, SetResult], paper_choice: bool) -> Estimate:
+    methods = choose_methods(results, paper_choice=paper_choice)
     figures = (
         resample_set(name, result.seed, sample_values(result, methods), clusters=result.shared)
         for name, result in results.items()

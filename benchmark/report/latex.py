@@ -63,7 +63,8 @@ def _table(table: Table) -> str:
         for row in rows:
             body += _lines(table.columns, row)
     legend = _LEGEND + (_MEASURED if any(row.measurement is not None for row in table.rows) else "")
-    caption = rf"\textbf{{{escape(table.title)}}} (the paper's Table {table.number}). {legend}"
+    asked = f" {escape(table.asked)}" if table.asked else ""
+    caption = rf"\textbf{{{escape(table.title)}}} (the paper's Table {table.number}). {legend}{asked}"
     return _float(caption, str(table.number), len(table.columns), [*_heads(table.columns), *body])
 
 

@@ -40,7 +40,8 @@ def _table(table: Table) -> str:
     for group, rows in groups_of(table.rows).items():
         lines.append(_line([f"**{group}**", *("" for _ in heads)]))
         lines += (_line([_name(row), *_cells(table, row)]) for row in rows)
-    return f"## Table {table.number}. {table.title}\n\n" + "\n".join(lines)
+    asked = f"\n\n{escape(table.asked)}" if table.asked else ""
+    return f"## Table {table.number}. {table.title}\n\n" + "\n".join(lines) + asked
 
 
 def _line(cells: Iterable[str]) -> str:

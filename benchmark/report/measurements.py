@@ -32,6 +32,7 @@ class Measurement:
         apart: Its results on any other samples.
         summary: The averages of `results`.
         model: The model of the paper that it is; None if the paper does not have it.
+        paper_choice: Whether quality and attributes count in the way that the paper would take.
     """
 
     meta: ModelMeta
@@ -40,6 +41,7 @@ class Measurement:
     apart: tuple[SetResult, ...]
     summary: Summary
     model: PaperModel | None
+    paper_choice: bool = False
 
     @property
     def id(self) -> str:
@@ -61,6 +63,16 @@ class Measurement:
             if result.truncated_texts is not None
         }
 
+    def asked(self, group: Group) -> dict[str, str]:
+        """Return in which way quality and attributes were asked, by the columns of a group's table."""
+        tasks = {task.id: task for task in TASKS if task.group == group}
+        return {
+            name: choice.title
+            for id, choice in self.summary.methods.items()
+            if id in tasks
+            for name in (id, *tasks[id].datasets)
+        }
+
     def figures(self, group: Group) -> dict[str, Estimate]:
         """Return the figures for the columns of a group's table."""
         tasks = [task for task in TASKS if task.group == group]
@@ -71,11 +83,15 @@ class Measurement:
         return figures if average is None else {**figures, "average": average}
 
 
-def read_measurements(*folders: Path) -> tuple[Measurement, ...]:
+def read_measurements(*folders: Path, paper_choice: bool = False) -> tuple[Measurement, ...]:
     """Read the results of all models under folders, sorted by folder.
 
     Results of one model, with the same weights, are put together. Of those of one set, one kind of samples and one
     number of demonstrations, the first folder's count.
+
+    Args:
+        folders: Folders with results of `run`.
+        paper_choice: As `summarize` takes it.
 
     Raises:
         ValueError: If a file is none of results. The message names file and field.
@@ -90,10 +106,10 @@ def read_measurements(*folders: Path) -> tuple[Measurement, ...]:
                 if result.split == "test":
                     asked = result.dataset, result.demonstrations, result.provenance
                     found.setdefault(key, {}).setdefault(asked, result)
-    return tuple(_measure(meta, found.get(key, {}).values()) for key, meta in metas.items())
+    return tuple(_measure(meta, found.get(key, {}).values(), paper_choice) for key, meta in metas.items())
 
 
-def _measure(meta: ModelMeta, found: Iterable[SetResult]) -> Measurement:
+def _measure(meta: ModelMeta, found: Iterable[SetResult], paper_choice: bool) -> Measurement:
     plain, shown, apart = {}, [], []
     for result in found:
         if not _is_of_paper(result):
@@ -102,7 +118,8 @@ def _measure(meta: ModelMeta, found: Iterable[SetResult]) -> Measurement:
             plain[result.dataset] = result
         else:
             shown.append(result)
-    return Measurement(meta, plain, tuple(shown), tuple(apart), summarize(plain), find_model(meta.name))
+    summary = summarize(plain, paper_choice=paper_choice)
+    return Measurement(meta, plain, tuple(shown), tuple(apart), summary, find_model(meta.name), paper_choice)
 
 
 def _is_of_paper(result: SetResult) -> bool:

@@ -14,7 +14,8 @@ from unisim_metrics.statistics.intervals import Estimate
 from ..costs.efficiency import EfficiencyReport, ModelEfficiency
 from ..provenance import TITLES, Provenance
 from ..results.files import SetResult
-from ..results.summary import summarize, task_means
+from ..results.methods import asked_in
+from ..results.summary import Summary, summarize, task_means
 from ..tasks import TASKS
 from .measurements import Measurement
 
@@ -53,13 +54,16 @@ class ApartRow:
         id: The model, as other rows have it.
         name: What tables call it.
         result: What was measured.
-        figure: The share, with its 95 % interval, answered in the way that is better over the model's sets of the kind.
+        figure: The share, with its 95 % interval.
+        method: In which way quality and attributes were asked, chosen over the model's sets of the kind; empty
+            where there is one way only.
     """
 
     id: str
     name: str
     result: SetResult
     figure: Estimate
+    method: str
 
 
 def apart_rows(measurements: Iterable[Measurement], names: Mapping[str, str]) -> tuple[ApartRow, ...]:
@@ -77,10 +81,10 @@ def apart_rows(measurements: Iterable[Measurement], names: Mapping[str, str]) ->
     for measured in measurements:
         for _, group in groupby(sorted(measured.apart, key=kind), key=kind):
             results = {result.dataset: result for result in group}
-            figures = summarize(results).datasets
+            summary = summarize(results, paper_choice=measured.paper_choice)
             rows += [
-                ApartRow(measured.id, names[measured.id], results[name], figure)
-                for name, figure in figures.items()
+                ApartRow(measured.id, names[measured.id], results[name], figure, _way(summary, results[name]))
+                for name, figure in summary.datasets.items()
             ]
     return tuple(rows)
 
@@ -160,9 +164,15 @@ def describe_costs(model: ModelEfficiency) -> tuple[str, ...]:
     )
 
 
+def _way(summary: Summary, result: SetResult) -> str:
+    choice = summary.methods.get(asked_in(result).id)
+    return "" if choice is None else choice.title
+
+
 def _describe_apart(row: ApartRow) -> tuple[str, ...]:
     result, figure = row.result, row.figure
-    notes = [f"{result.demonstrations} demonstrations"] if result.demonstrations else []
+    notes = [f"asked {row.method}"] if row.method else []
+    notes += [f"{result.demonstrations} demonstrations"] if result.demonstrations else []
     notes += [f"{result.lost:,} lost"] if result.lost else []
     notes += [f"{result.unnamed_answers:,} answers name no alternative"] if result.unnamed_answers else []
     notes += [f"{result.truncated_texts:,} texts cut"] if result.truncated_texts else []

@@ -193,6 +193,8 @@ def _cell(row: Row, column: Column, heat: float | None) -> _CellView | None:
             hints.append(f"n = {result.n}")
     if cell.truncated:
         hints.append(f"{cell.truncated:,} texts cut to the model's context")
+    if cell.method:
+        hints.append(f"asked {cell.method}")
     if cell.difference is not None:
         hints.append(f"paper {cell.paper:.1f}")
     arrow = "" if not cell.outside else "▲" if (cell.difference or 0) > 0 else "▼"
@@ -234,6 +236,8 @@ def _provenance(measured: Measurement, name: str) -> dict[str, Any]:
     notes += [f"{unnamed:,} answers that name no alternative, counted as wrong"] if unnamed else []
     cut = sum(measured.truncated.values())
     notes += [f"{cut:,} texts cut to the model's context"] if cut else []
+    ways = {task.title: measured.summary.methods.get(task.id) for task in TASKS}
+    notes += [f"{title} asked {choice.title}" for title, choice in ways.items() if choice is not None]
     return {
         "name": name,
         "weights": measured.meta.weights_hash[:12],

@@ -34,12 +34,14 @@ class Cell:
         place: 1 if no figure of the column is higher, 2 if only one other value is; else 0. Ours counts where there
             is one, to the digit that is printed.
         truncated: How many of the set's texts were cut to the model's context; None if that is not known.
+        method: In which way quality and attributes were asked; empty where there is one way only.
     """
 
     paper: float | None = None
     measured: Estimate | None = None
     place: int = 0
     truncated: int | None = None
+    method: str = ""
 
     @property
     def value(self) -> float | None:
@@ -93,6 +95,12 @@ class Row:
         """Whether texts were cut to its context in any of its sets here."""
         return any(cell.truncated for cell in self.cells.values())
 
+    @property
+    def asked(self) -> str:
+        """In which way it was asked by task, where there are two: `"IQA naive, PAA naive / clip-iqa"`."""
+        ways = ((task.title, self.cells.get(task.id, Cell()).method) for task in TASKS)
+        return ", ".join(f"{title} {way}" for title, way in ways if way)
+
     def has_trained_on(self, column: Column) -> bool:
         """Whether it has seen the training split of a set, as far as that is known."""
         return self.model is not None and column.id in self.model.trained
@@ -113,6 +121,12 @@ class Table:
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+
+    @property
+    def asked(self) -> str:
+        """In which way the measured models were asked where there are two; empty if none was."""
+        ways = [f"{row.name}: {row.asked}" for row in self.rows if row.asked]
+        return f"Ways in which quality and attributes were asked. {'; '.join(ways)}." if ways else ""
 
 
 def build_tables(measurements: Sequence[Measurement]) -> dict[int, Table]:
@@ -144,7 +158,7 @@ def _table(paper: PaperTable, measurements: Sequence[Measurement], names: Mappin
             for measured in measurements
             if measured.model == model
         ]
-        alone = Row(id, model.name, model.group, model, None, _cells(paper, figures, {}, {}))
+        alone = Row(id, model.name, model.group, model, None, _cells(paper, figures, {}))
         rows += found or [alone]
     known = {PAPER_MODELS[id] for id in paper.figures}
     added = [
@@ -161,7 +175,7 @@ def _row(
     figures: Mapping[str, float],
     names: Mapping[str, str],
 ) -> Row:
-    cells = _cells(paper, figures, measured.figures(paper.group), measured.truncated)
+    cells = _cells(paper, figures, measured.figures(paper.group), measured)
     fewer = any(
         name in task.datasets for task in TASKS if task.group == paper.group for name in measured.fewer
     )
@@ -171,13 +185,20 @@ def _row(
 def _cells(
     paper: PaperTable,
     figures: Mapping[str, float],
-    measured: Mapping[str, Estimate],
-    truncated: Mapping[str, int],
+    found: Mapping[str, Estimate],
+    measured: Measurement | None = None,
 ) -> dict[str, Cell]:
+    truncated = {} if measured is None else measured.truncated
+    asked = {} if measured is None else measured.asked(paper.group)
     return {
-        column.id: Cell(figures.get(column.id), measured.get(column.id), truncated=truncated.get(column.id))
+        column.id: Cell(
+            figures.get(column.id),
+            found.get(column.id),
+            truncated=truncated.get(column.id),
+            method=asked.get(column.id, "") if column.id in found else "",
+        )
         for column in paper.columns
-        if column.id in figures or column.id in measured
+        if column.id in figures or column.id in found
     }
 
 

@@ -20,7 +20,11 @@ FORMATS = ("html", "markdown", "csv", "latex")
 
 
 def write_report(
-    out: str | Path, results: Iterable[str | Path] = (), formats: Iterable[str] = FORMATS
+    out: str | Path,
+    results: Iterable[str | Path] = (),
+    formats: Iterable[str] = FORMATS,
+    *,
+    paper_choice: bool = False,
 ) -> list[Path]:
     """Write Tables 2, 3, 6 and 8 of the paper, with measured figures beside the paper's, and a page with all charts.
 
@@ -32,6 +36,8 @@ def write_report(
             paper's alone.
         formats: Which files: `"html"` makes `report.html`, `"markdown"` `report.md`, `"latex"` `report.tex`, `"csv"`
             `table2.csv` and so on.
+        paper_choice: Whether quality and attributes count in the way that is better on the scored samples themselves,
+            as the paper's figures do; otherwise the way is chosen on other samples.
 
     Returns:
         The files.
@@ -50,7 +56,7 @@ def write_report(
             raise NotADirectoryError(
                 f"Argument `results` must name folders of results, but there is none at {folder}."
             )
-    measurements = read_measurements(*folders)
+    measurements = read_measurements(*folders, paper_choice=paper_choice)
     tables = build_tables(measurements)
     apart = apart_rows(measurements, names_of(measurements))
     efficiency = read_efficiency(folders)

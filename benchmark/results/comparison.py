@@ -21,11 +21,10 @@ from unisim_metrics.statistics.significance import bootstrap_p, holm, mcnemar_p
 
 from ..provenance import TITLES
 from .files import META_NAME, SetResult, folder_name, read_meta, read_sets
-from .summary import Figure, Level, Samples, average_sets, choose_methods, count_samples, sample_values
+from .methods import MethodChoice, choose_methods, sample_values
+from .summary import Figure, Level, Samples, average_sets, count_samples
 
 if TYPE_CHECKING:
-    from unisim_metrics.tasks import Method
-
     from ..provenance import Provenance
 
 RESAMPLES = 9999
@@ -88,6 +87,7 @@ def compare(
     models: Mapping[str, Mapping[str, SetResult]],
     baseline: str | None = None,
     *,
+    paper_choice: bool = False,
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> Comparison:
@@ -100,6 +100,8 @@ def compare(
     Args:
         models: The results of each model, by set.
         baseline: Which of them the others are compared with; None for the first.
+        paper_choice: Whether quality and attributes count in the way that is better on the scored samples themselves,
+            as in the paper; otherwise see `choose_methods`.
         resamples: How many resamples the intervals and p-values are read from.
         confidence: How often such intervals hold the true difference, in (0, 1).
 
@@ -114,7 +116,10 @@ def compare(
         baseline = next(iter(models))
     if baseline not in models:
         raise ValueError(f"Argument `baseline` must be one of {list(models)}, but got {baseline!r}.")
-    known = {name: _Model(name, results, choose_methods(results)) for name, results in models.items()}
+    known = {
+        name: _Model(name, results, choose_methods(results, paper_choice=paper_choice))
+        for name, results in models.items()
+    }
     rows: list[Difference] = []
     notes: list[str] = []
     for name, model in known.items():
@@ -156,7 +161,7 @@ def _tell_samples(rows: Iterable[Difference]) -> Iterator[str]:
 class _Model:
     name: str
     results: Mapping[str, SetResult]
-    methods: Mapping[str, Method | None]
+    methods: Mapping[str, MethodChoice]
 
 
 class _Pair:
@@ -172,11 +177,12 @@ class _Pair:
         self.exact: dict[tuple[Level, str], float] = {}
         for name in {**first.results, **second.results}:
             self._add(name)
-        for task, way in first.methods.items():
-            ways = way, second.methods.get(task)
-            if None not in ways and ways[0] != ways[1]:
+        for task, choice in first.methods.items():
+            other = second.methods.get(task, choice)
+            if choice.title and other.title and choice != other:
                 self.notes.append(
-                    f"{task}: {first.name} is asked by {ways[0]}, {second.name} by {ways[1]}, each in its better way."
+                    f"{task}: {first.name} is asked by {choice.title}, {second.name} by {other.title}, each in the way"
+                    " that was better for it."
                 )
         if self.ungrouped:
             self.notes.append(

@@ -16,12 +16,10 @@ from unisim_metrics.statistics.clusters import Clusters
 from unisim_metrics.statistics.intervals import Estimate
 
 from ..datasets.hpdv2 import NAFC_SETS, HPDv2
-from ..tasks import TASKS, BenchmarkTask, Group, task_of
+from ..tasks import TASKS, Group
+from .methods import MethodChoice, asked_in, choose_methods, sample_values
 
 if TYPE_CHECKING:
-    from unisim_metrics.tasks import Method
-
-    from ..datasets.base import Kind
     from .files import SetResult
 
 Level = Literal["set", "task", "group", "overall"]
@@ -38,14 +36,14 @@ class Summary:
         tasks: Of each task of which all sets were run: the mean of its sets, by the task's id.
         groups: Of each group of which all tasks are there: the mean of its tasks; `"core"` and `"ood"`.
         overall: The mean of all seven tasks; None if one is missing. The paper has no such figure.
-        methods: In which way quality and attributes are answered, by the task's id, where there are two.
+        methods: In which way quality and attributes were answered, by the task's id, where there are two.
     """
 
     datasets: Mapping[str, Estimate]
     tasks: Mapping[str, Estimate]
     groups: Mapping[Group, Estimate]
     overall: Estimate | None
-    methods: Mapping[str, Method | None]
+    methods: Mapping[str, MethodChoice]
 
 
 @dataclass(frozen=True)
@@ -99,23 +97,28 @@ class Figure:
 
 
 def summarize(
-    results: Mapping[str, SetResult], *, resamples: int = RESAMPLES, confidence: float = 0.95
+    results: Mapping[str, SetResult],
+    *,
+    paper_choice: bool = False,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
 ) -> Summary:
     """Return the figures of a model, with bootstrap intervals.
 
-    A sample without a choice is left out. Quality and attributes are answered in the way, naive or CLIP-IQA, that is
-    better on the task's average (paper, Appendix C). The interval of an average comes from resampling each of its
-    sets by itself. The demo's samples are in no average with others.
+    A sample without a choice is left out. Quality and attributes are answered in the way, naive or CLIP-IQA, that
+    `choose_methods` takes. The interval of an average comes from resampling each of its sets by itself. The demo's
+    samples are in no average with others.
 
     Args:
         results: The results of one model, by set.
+        paper_choice: Whether the way that is better on the scored samples themselves counts, as in the paper.
         resamples: How many resamples the intervals are read from.
         confidence: How often such intervals hold the true figure, in (0, 1).
 
     Raises:
         ValueError: If a set has no sample with a choice.
     """
-    methods = choose_methods(results)
+    methods = choose_methods(results, paper_choice=paper_choice)
     sets = {
         name: replace(
             resample_set(name, result.seed, sample_values(result, methods), resamples, result.shared),
@@ -131,7 +134,7 @@ def summarize(
         tasks=estimates["task"],
         groups=cast("dict[Group, Estimate]", estimates["group"]),
         overall=estimates["overall"].get("all"),
-        methods={task: method for task, method in methods.items() if method is not None},
+        methods={task: choice for task, choice in methods.items() if choice.title},
     )
 
 
@@ -147,7 +150,7 @@ def task_means(results: Mapping[str, SetResult], figures: Mapping[str, Estimate]
     """
     values: dict[str, list[float]] = {}
     for name, result in results.items():
-        values.setdefault(_task(result).id, []).append(figures[name].value)
+        values.setdefault(asked_in(result).id, []).append(figures[name].value)
     return {task.id: fmean(values[task.id]) for task in TASKS if task.id in values}
 
 
@@ -179,43 +182,6 @@ def nafc_curve(
             figure = resample_set(name, result.seed, values, resamples, result.shared)
             curve[alternatives] = figure.estimate(confidence)
     return curve
-
-
-def choose_methods(results: Mapping[str, SetResult]) -> dict[str, Method | None]:
-    """Return in which way each task is answered: the one that is better on the average of its sets.
-
-    Where sets of the paper are there, they alone decide: sets of one's own are in no average.
-
-    Args:
-        results: The results of one model, by set.
-
-    Raises:
-        ValueError: If no way was tried on all sets of a task.
-    """
-    chosen: dict[str, Method | None] = {}
-    for task in TASKS:
-        there = {name: result for name, result in results.items() if _task(result) is task}
-        if not there:
-            continue
-        tried = [{outcome.method: outcome.figure for outcome in result.outcomes} for result in there.values()]
-        common = [method for method in (None, *task.methods) if all(method in figures for figures in tried)]
-        if not common:
-            raise ValueError(f"The sets {list(there)} of task {task.id!r} were not answered in one same way.")
-        deciding = [
-            figures for name, figures in zip(there, tried, strict=True) if name in task.datasets
-        ] or tried
-        chosen[task.id] = max(common, key=lambda method: fmean(figures[method] for figures in deciding))
-    return chosen
-
-
-def sample_values(result: SetResult, methods: Mapping[str, Method | None]) -> NDArray[np.float64]:
-    """Return what each sample contributes to a set's figure, as `Outcome.values` has it.
-
-    Args:
-        result: The result of a model on the set.
-        methods: In which way each task is answered.
-    """
-    return result.outcome(methods[_task(result).id]).values(result.labels)
 
 
 def resample_set(
@@ -282,7 +248,3 @@ def _add_mean(
         kinds = {rows[part].samples for part in parts}
         if kinds == {"demo"} or "demo" not in kinds:
             rows[row] = Figure.mean(rows[part] for part in parts)
-
-
-def _task(result: SetResult) -> BenchmarkTask:
-    return task_of(cast("Kind", result.task))

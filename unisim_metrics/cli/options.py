@@ -114,3 +114,11 @@ SplitOption = Annotated[
     str,
     typer.Option(help="test, or train for the sets that UniSim trains on.", autocompletion=completion.splits),
 ]
+PaperChoiceOption = Annotated[
+    bool,
+    typer.Option(
+        "--paper-choice",
+        help="Of the two ways to ask for quality and attributes take the one that is better on the scored samples"
+        " themselves, as the paper does. If left out, it is chosen on the other half of the samples.",
+    ),
+]

@@ -30,6 +30,7 @@ def compare(
     resamples: Annotated[
         int, typer.Option(min=1, help="Resamples that intervals and tests of averages are read from.")
     ] = 9999,
+    paper_choice: opt.PaperChoiceOption = False,
     form: opt.FormatOption = None,
     as_json: opt.JsonOption = False,
     as_csv: opt.CsvOption = False,
@@ -49,7 +50,7 @@ def compare(
         if baseline not in models:
             raise ValueError(f"Option --baseline must be one of {models}, but got {baseline!r}.")
         models = [baseline, *(model for model in models if model != baseline)]
-    comparison = compare_models(find_models(models, results), resamples=resamples)
+    comparison = compare_models(find_models(models, results), paper_choice=paper_choice, resamples=resamples)
     for note in comparison.notes:
         print_note(note)
     rows = [_flat(comparison, row) for row in comparison.rows]
@@ -61,6 +62,7 @@ def compare(
                 "baseline": comparison.baseline,
                 "confidence": comparison.confidence,
                 "resamples": resamples,
+                "paper_choice": paper_choice,
                 "notes": list(comparison.notes),
             },
             json_rows=[{name: value for name, value in row.items() if name != "baseline"} for row in rows],

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from unisim_metrics.cli import options as opt
 from unisim_metrics.cli.terminal import print_note
 
 _DEFAULT = Path("results")
@@ -40,6 +41,7 @@ def report(
         list[ReportFormat] | None,
         typer.Option("--format", help="html, markdown, csv or latex; may be repeated. All if left out."),
     ] = None,
+    paper_choice: opt.PaperChoiceOption = False,
 ) -> None:
     """Write Tables 2, 3, 6 and 8 of the paper with measured figures beside, and a page with all charts.
 
@@ -51,5 +53,5 @@ def report(
 
     folders = results if results is not None else [_DEFAULT] if _DEFAULT.is_dir() else []
     formats = [chosen.value for chosen in form] if form else FORMATS
-    for path in write_report(output, folders, formats):
+    for path in write_report(output, folders, formats, paper_choice=paper_choice):
         print_note(f"Wrote {path}")

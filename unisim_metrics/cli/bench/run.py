@@ -82,6 +82,7 @@ def run(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither read nor keep embeddings on disk.")
     ] = False,
+    paper_choice: opt.PaperChoiceOption = False,
     form: opt.FormatOption = None,
     as_json: opt.JsonOption = False,
     as_csv: opt.CsvOption = False,
@@ -118,7 +119,7 @@ def run(
         demonstrations=demonstrations,
     )
     if found and tells():
-        destination.write(Result(figures_of(found), title=f"{model}, seed {seed}"))
+        destination.write(Result(figures_of(found, paper_choice), title=f"{model}, seed {seed}"))
         print_note(f"Results are in {results}")
     if failed:
         raise typer.Exit(1)
@@ -157,13 +158,13 @@ def ask(
     return found, False
 
 
-def figures_of(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
-    """One row a figure, and one for the mean of each task that is complete."""
+def figures_of(found: Mapping[str, SetResult], paper_choice: bool = False) -> list[dict[str, Any]]:
+    """One row a figure, and one for the mean of each task that is complete, in the way that is taken."""
     from unisim_metrics.benchmark.results.summary import summarize
     from unisim_metrics.benchmark.tasks import TASKS, task_of
 
     rows = []
-    summary = summarize(found)
+    summary = summarize(found, paper_choice=paper_choice)
     for task in TASKS:
         own = [result for result in found.values() if task_of(result.task) is task]
         rows += [
@@ -194,7 +195,8 @@ def figures_of(found: Mapping[str, SetResult]) -> list[dict[str, Any]]:
             kinds = {result.provenance or "" for result in means}
             count |= {"samples": kinds.pop() if len(kinds) == 1 else "mixed", **_cut(found, *means)}
             figures = {"figure": mean.value, "from": mean.low, "to": mean.high}
-            method = summary.methods.get(task.id, "")
+            choice = summary.methods.get(task.id)
+            method = "" if choice is None else choice.title
             rows.append({"task": task.title, "dataset": "mean", "method": method, **figures, **count})
     return rows
 
