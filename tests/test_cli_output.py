@@ -113,7 +113,8 @@ def test_formulas_stay_texts_and_are_guarded_when_asked(score: Callable[..., Run
 
 
 def test_markdown_is_one_table(score: Callable[..., Run]) -> None:
-    lines = score("a | <b> ![x](http://y) \\|\nc", "--format", "markdown").out.splitlines()
+    *lines, empty, signature = score("a | <b> ![x](http://y) \\|\nc", "--format", "markdown").out.splitlines()
+    assert empty == "" and signature.startswith(r"Signature: unisim\|model:")
     assert [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines] == [4, 4, 4]
     assert "<b>" not in lines[2] and "](" not in lines[2]
 

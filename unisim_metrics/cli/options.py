@@ -99,6 +99,24 @@ FigureOption = Annotated[
         "--save-figure", help="Draw the ranked candidates into this picture.", rich_help_panel=_OUTPUT
     ),
 ]
+ConfidenceOption = Annotated[
+    float,
+    typer.Option(
+        "--confidence",
+        help="How often the intervals hold the true figure; a difference is told where p is at most one less this.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        help="Write a page into this folder, which needs nothing but itself: the verdict, the scores, the prompts with"
+        " the largest wins and their pictures.",
+        file_okay=False,
+        rich_help_panel=_OUTPUT,
+    ),
+]
 DEFAULT_MODEL = "unisim-mini"
 DEFAULT_BATCH_SIZE = 32
 

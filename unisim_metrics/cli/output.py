@@ -50,6 +50,7 @@ class Result:
         summary: Figures over all rows.
         details: More for JSON.
         parts: Tables that people are shown in the place of the one of all rows.
+        notes: Sentences that people are shown below the tables.
         json_rows: What JSON has in the place of the rows, where these are worded for people.
         texts_cut: How many texts were cut to the model's context; None where texts are not counted.
         unreadable: Why files could not be read, by file.
@@ -62,6 +63,7 @@ class Result:
     summary: dict[str, float | int] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     parts: list[Result] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     json_rows: list[dict[str, Any]] | None = None
     texts_cut: int | None = None
     unreadable: Mapping[Path, str] = field(default_factory=dict)
@@ -96,9 +98,14 @@ class Result:
         return file.getvalue()
 
     def to_markdown(self) -> str:
-        """Return the rows as a table of Markdown, figures with four places."""
-        if self.parts:
-            return "\n".join(f"**{_in_markdown(part.title)}**\n\n{part.to_markdown()}" for part in self.parts)
+        """Return the rows as a table of Markdown, figures with four places, and the signature below."""
+        blocks = [f"**{_in_markdown(part.title)}**\n\n{part._table_in_markdown()}" for part in self.parts]
+        blocks = blocks or [self._table_in_markdown()]
+        blocks.append("".join(f"- {_in_markdown(note)}\n" for note in self.notes))
+        blocks.append(f"Signature: {_in_markdown(self.signature)}\n" if self.signature else "")
+        return "\n".join(filter(None, blocks))
+
+    def _table_in_markdown(self) -> str:
         rows = self.flat_rows()
         if not rows:
             return ""
@@ -227,14 +234,32 @@ def check_folder(file: Path, option: str) -> None:
 
 
 def print_table(result: Result) -> None:
-    """Print a result as a table, its summary and its signature."""
-    for part in result.parts:
-        print_table(part)
-    if result.parts:
-        return
+    """Print a result as a table, or its parts as several, its notes, its summary and its signature."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH_OF_PIPES)
+    for part in result.parts:
+        print_table(part)
+    if not result.parts:
+        _print_rows(console, result)
+    for note in result.notes:
+        console.print(Text(visible(note)), soft_wrap=True)
+    if result.summary:
+        console.print("  ".join(f"{name} [bold]{_shown(value)}[/]" for name, value in result.summary.items()))
+    if result.texts_cut:
+        console.print(
+            f"{result.texts_cut} texts are longer than the model's context and were cut.", style="yellow"
+        )
+    if result.signature:
+        console.print(Text(visible(result.signature), style="dim"), soft_wrap=True)
+
+
+def shown_p(p: float) -> str:
+    """Return a p-value with four places, a smaller one by its power of ten."""
+    return f"{p:.4f}" if p >= 0.0001 else f"{p:.0e}"
+
+
+def _print_rows(console: Console, result: Result) -> None:
     # Not the table's own title, which would be folded to the table's width.
     console.print(Text(visible(result.title), style="bold"), soft_wrap=True)
     table = Table(
@@ -259,14 +284,6 @@ def print_table(result: Result) -> None:
             table.add_row(*([f"… {hidden} more (--json, --csv)"] + [""] * (len(columns) - 1)))
         table.add_row(*(Text(visible(_shown(row[column]))) for column in columns))
     console.print(table)
-    if result.summary:
-        console.print("  ".join(f"{name} [bold]{_shown(value)}[/]" for name, value in result.summary.items()))
-    if result.texts_cut:
-        console.print(
-            f"{result.texts_cut} texts are longer than the model's context and were cut.", style="yellow"
-        )
-    if result.signature:
-        console.print(Text(visible(result.signature), style="dim"), soft_wrap=True)
 
 
 def _is_number(column: str, rows: list[dict[str, Any]]) -> bool:

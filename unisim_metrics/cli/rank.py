@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unisim_metrics.cli import figure
 from unisim_metrics.cli import options as opt
+from unisim_metrics.cli.contest import check_confidence
+from unisim_metrics.cli.generators import rank_generators
 from unisim_metrics.cli.image_files import find_images
 from unisim_metrics.cli.output import Output, Result
-from unisim_metrics.cli.pairs import Pair, match_generators, read_prompts
+from unisim_metrics.cli.pairs import Pair
 from unisim_metrics.cli.score import describe
 from unisim_metrics.cli.scoring import Scoring, check_text
 
@@ -56,8 +58,9 @@ def rank(
     output: opt.OutputOption = None,
     guard_formulas: opt.GuardOption = False,
     save_figure: opt.FigureOption = None,
+    confidence: opt.ConfidenceOption = 0.95,
 ) -> None:
-    """Rank candidates for a text or an image, by quality, or generators over many prompts.
+    """Rank candidates for a text or an image, by quality, or generators over many prompts: who wins, how surely.
 
     [bold]unisim rank *.png --text "a red fox"[/]  ·  [bold]unisim rank a.png b.png --reference original.png[/]  ·
     [bold]unisim rank model-a/ model-b/ --prompts prompts.txt[/]
@@ -66,6 +69,7 @@ def rank(
     destination = Output(form, as_json, as_csv, output, guard_formulas)
     destination.check()
     figure.check(save_figure)
+    check_confidence(confidence)
     checked, checked_method = scoring.check()
     if text is not None and reference is not None:
         raise ValueError("Options --text and --reference must not be given together.")
@@ -76,7 +80,7 @@ def rank(
         if text is not None or reference is not None or captions:
             raise ValueError("Option --prompts must not come with --text, --reference or --caption.")
         folders = [Path(argument) for argument in inputs or []]
-        rank_generators(folders, prompts, scoring, destination, save_figure)
+        rank_generators(folders, prompts, scoring, destination, save_figure, confidence)
         return
     pairs = _candidates(inputs, text, reference, captions)
     file_model = scoring.encode(
@@ -152,82 +156,3 @@ def rank_candidates(
         [int(value) if value % 1 == 0 else value for value in ranks],
         signature(model, resolved, method, prompts),
     )
-
-
-def rank_generators(
-    folders: Sequence[Path],
-    prompts_file: Path,
-    scoring: Scoring,
-    destination: Output,
-    save_figure: Path | None,
-) -> None:
-    """Compare generators, a folder each, over prompts; a prompt with an unreadable image is left out.
-
-    Raises:
-        ValueError: If there are fewer than two folders, or images and prompts do not match.
-        OSError: If no prompt is left.
-    """
-    from unisim_metrics.metrics import UniSimRanking
-
-    if len(folders) < 2 or not all(folder.is_dir() for folder in folders):
-        given = ", ".join(map(str, folders))
-        raise ValueError(
-            f"With --prompts at least two folders must be given, one a generator, but got {given or 'none'}."
-        )
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ValueError(
-            f"With --prompts the folders must differ, but one is given twice: {', '.join(map(str, folders))}."
-        )
-    task, method = scoring.check()
-    prompts = read_prompts(prompts_file)
-    groups = match_generators(folders, prompts)
-    model = scoring.encode(
-        [*(prompt.text for prompt in prompts), *(path for group in groups for path in group)],
-        task or "image-text",
-    )
-    kept = [
-        (group, prompt.text)
-        for group, prompt in zip(groups, prompts, strict=True)
-        if model.is_readable(*group)
-    ]
-    if not kept:
-        raise OSError(
-            f"No prompt has a readable image of every generator. {'; '.join(model.unreadable.values())}"
-        )
-    ranking = UniSimRanking(
-        model, task=task, method=method, prompts=scoring.prompts, max_alternatives=len(folders)
-    )
-    references = None if task not in (None, "image-text") else [text for _, text in kept]
-    ranking.update([group for group, _ in kept], references)
-    values = {name: value.tolist() for name, value in ranking.compute().items()}
-    names = _names(folders)
-    rows: list[dict[str, Any]] = [
-        {
-            "generator": name,
-            "win_rate": values["win_rate"][index],
-            "mean_rank": values["mean_rank"][index],
-            "beats": dict(zip(names, values["win_matrix"][index], strict=True)),
-        }
-        for index, name in enumerate(names)
-    ]
-    rows.sort(key=lambda row: -row["win_rate"])
-    destination.write(
-        Result(
-            rows,
-            title=f"{len(folders)} generators over {len(kept)} prompts",
-            signature=ranking.signature,
-            summary={"prompts": len(kept), "left_out": len(prompts) - len(kept)},
-            texts_cut=model.count_cut(),
-            unreadable=model.unreadable,
-        )
-    )
-    if save_figure is not None:
-        figure.save_generators(save_figure, rows, f"Win rate over {len(kept)} prompts", ranking.signature)
-    if model.unreadable:
-        raise typer.Exit(1)
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    """The shortest names that tell the folders apart."""
-    short = [folder.resolve().name for folder in folders]
-    return short if len(set(short)) == len(short) else [str(folder) for folder in folders]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.output import Output, Result
+from unisim_metrics.cli.output import Output, Result, shown_p
 from unisim_metrics.cli.terminal import print_note
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _tables(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
                 comparison.baseline: row.baseline,
                 row.model: row.figure,
                 "difference": "{value:+.4f} [{low:+.4f}, {high:+.4f}]".format(**asdict(row.difference)),
-                "p": _probability(row.p),
-                "p (Holm)": _probability(row.corrected),
+                "p": shown_p(row.p),
+                "p (Holm)": shown_p(row.corrected),
                 "significantly": verdict if comparison.is_significant(row) else "",
             }
         )
@@ -118,7 +118,3 @@ def _name(row: Difference) -> str:
     if row.level == "group":
         return f"{row.name}, mean of tasks"
     return row.name if row.level == "set" else "mean of all tasks"
-
-
-def _probability(p: float) -> str:
-    return f"{p:.4f}" if p >= 0.0001 else f"{p:.0e}"
