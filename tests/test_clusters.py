@@ -37,3 +37,10 @@ def test_one_group_tells_nothing() -> None:
     assert Clusters(np.array([0, 0, 1, 1])).effective == 2
     with pytest.raises(ValueError, match=r"shape \[n\] or \[n, ways\], but got \[0\]"):
         Clusters(np.array([], dtype=int))
+
+
+def test_a_label_twice_is_an_error() -> None:
+    """It would count a sample's product with itself twice."""
+    with pytest.raises(ValueError, match=r"no sample a label twice, but sample 1 has \[5, 5\]"):
+        Clusters(np.array([[3, 5], [5, 5], [7, 7]]))
+    assert Clusters(np.array([[3, 5], [5, 3]])).count == 2

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import binomtest, norm
 
-from unisim_metrics.statistics.intervals import estimate_share
+from unisim_metrics.statistics.intervals import estimate_mean_share, estimate_share
 from unisim_metrics.statistics.strengths import estimate_strengths
-from unisim_metrics.statistics.wins import compare_wins, estimate_mean_share, needed_trials, sign_test_p
+from unisim_metrics.statistics.wins import compare_wins, needed_trials, sign_test_p
 
 
 @given(st.integers(0, 3000), st.integers(0, 3000))

@@ -18,8 +18,9 @@ from unisim_metrics.models.answering import check_answers
 from unisim_metrics.models.comparing import Embedder, check_groups, compare
 from unisim_metrics.models.kept import ModelLike
 from unisim_metrics.prompts import PromptsLike
+from unisim_metrics.statistics.intervals import estimate_mean_share
 from unisim_metrics.statistics.strengths import estimate_strengths
-from unisim_metrics.statistics.wins import compare_wins, estimate_mean_share
+from unisim_metrics.statistics.wins import compare_wins
 from unisim_metrics.tasks import Method, Task
 
 

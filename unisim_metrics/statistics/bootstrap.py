@@ -27,8 +27,9 @@ _BLOCK_RESAMPLES = 256
 # Quantiles of the exponential distribution, in 65536ths.
 _EXPONENTIAL = np.round(-np.log((np.arange(1 << 16) + 0.5) / (1 << 16)) * (1 << 16))
 
-# Below this a difference of two means is a rounding error.
-_ZERO = 1e-12
+ZERO = 1e-12
+"""Below this a difference of two means is a rounding error: means of n values differ by 1 / n or more."""
+
 _DIGITS = 12
 
 
@@ -159,7 +160,7 @@ def resample_difference(
     own = (_contributions(tables[1]) - _contributions(tables[0]))[known]
     value = average(second) - average(first)
     groups = _groups(clusters, known)
-    differing = own[np.abs(own) > _ZERO]
+    differing = own[np.abs(own) > ZERO]
     if not len(differing):
         return Resampled(0.0, np.zeros(resamples))
     size = float(np.sqrt(np.mean(differing**2)))

@@ -24,7 +24,7 @@ class Clusters:
             has one of them twice.
 
     Raises:
-        ValueError: If there is no sample, or no label.
+        ValueError: If there is no sample or no label, or a sample has a label twice.
     """
 
     def __init__(self, labels: NDArray[np.integer]) -> None:
@@ -33,6 +33,12 @@ class Clusters:
         if columns.ndim != 2 or not columns.size:
             raise ValueError(
                 f"Argument `labels` must be of shape [n] or [n, ways], but got {list(np.shape(labels))}."
+            )
+        twice = repeats_label(columns)
+        if twice.any():
+            raise ValueError(
+                f"Argument `labels` must give no sample a label twice, but sample {int(twice.argmax())} has"
+                f" {columns[twice.argmax()].tolist()}."
             )
         _, numbers = np.unique(columns, return_inverse=True)
         self.labels: NDArray[np.int64] = numbers.reshape(columns.shape).astype(np.int64)
@@ -120,3 +126,13 @@ class Clusters:
         if self.ways == 1:
             return variance
         return max(variance, float((deviations**2).sum()) / n**2 * n / (n - 1))
+
+
+def repeats_label(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return which samples have a label twice, `[n]`.
+
+    Args:
+        labels: The labels of each sample, `[n, ways]`.
+    """
+    ordered = np.sort(labels, axis=1)
+    return np.asarray((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))

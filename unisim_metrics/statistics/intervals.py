@@ -45,14 +45,39 @@ def estimate_share(right: int, n: int, confidence: float = 0.95) -> Estimate:
         raise ValueError(
             f"Arguments `right` and `n` must fulfil 0 <= right <= n and n >= 1, got {right} and {n}."
         )
+    return estimate_mean_share(right, right, n, confidence)
+
+
+def estimate_mean_share(total: float, squares: float, n: int, confidence: float = 0.95) -> Estimate:
+    """Estimate the mean of independent values in [0, 1], most of which are 0 or 1, with a score interval.
+
+    Wilson's interval (1927) is where the share that was seen is not too far from the true one, p, whose variance is
+    p (1 − p). Values between 0 and 1, a half for a tie, vary less, by what their squares fall short of them. That
+    deficit is estimated as if there were one trial more, without any: trials that all were ties do not prove that
+    all ever will be. Without ties the interval is Wilson's.
+
+    Args:
+        total: The sum of the values.
+        squares: The sum of their squares.
+        n: How many there are.
+        confidence: How often such intervals hold the true mean, in (0, 1).
+
+    Raises:
+        ValueError: If there is no value, the sums do not fit, or the confidence is out of its range.
+    """
+    if n < 1 or not 0 <= squares <= total <= n:
+        raise ValueError(
+            "Arguments `squares`, `total` and `n` must fulfil 0 <= squares <= total <= n and n >= 1, but got"
+            f" {squares}, {total} and {n}."
+        )
     if not 0 < confidence < 1:
         raise ValueError(f"Argument `confidence` must lie between 0 and 1, but got {confidence}.")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = right / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # At the ends the exact value is the share itself, which rounding may miss.
-    return Estimate(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
+    weight = NormalDist().inv_cdf((1 + confidence) / 2) ** 2 / n
+    mean, deficit = total / n, (total - squares) / (n + 1)
+    middle = (mean + weight / 2) / (1 + weight)
+    inner = weight * (mean * (1 - mean) - deficit) + weight * weight * (1 / 4 - deficit)
+    half = math.sqrt(max(0.0, inner)) / (1 + weight)
+    return Estimate(mean, min(mean, max(0.0, middle - half)), max(mean, min(1.0, middle + half)))
 
 
 def estimate_mean(estimates: Sequence[Estimate]) -> Estimate:

@@ -8,10 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import widening
-
-# Below this a difference of two means is a rounding error: means of n values differ by 1 / n or more.
-_ZERO = 1e-12
+from .bootstrap import ZERO, widening
 
 
 def mcnemar_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
@@ -61,7 +58,7 @@ def bootstrap_p(differences: NDArray[np.float64], degrees: float = math.inf) -> 
     if degrees < math.inf:
         middle, stretch = math.fsum(ordered) / len(ordered), widening(tails, degrees)
         low, high = middle + stretch * (low - middle), middle + stretch * (high - middle)
-    leaves_out = np.flatnonzero((low > _ZERO) | (high < -_ZERO))
+    leaves_out = np.flatnonzero((low > ZERO) | (high < -ZERO))
     return float(2 * tails[leaves_out[0]]) if len(leaves_out) else 1.0
 
 

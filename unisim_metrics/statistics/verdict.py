@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from .bootstrap import check_arguments, estimate
 from .clusters import Clusters
 from .differences import estimate_mean_difference
-from .intervals import Estimate
+from .intervals import Estimate, estimate_mean_share
 from .significance import holm
 from .strengths import estimate_clustered_strengths
-from .wins import compare_clustered_wins, detectable_share, estimate_mean_share, further_trials
+from .wins import compare_clustered_wins, detectable_share, further_trials
 
 Array = NDArray[np.float64]
 

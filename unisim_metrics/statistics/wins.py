@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .bootstrap import estimate
 from .clusters import Clusters
-from .intervals import Estimate
+from .intervals import Estimate, estimate_mean_share
 
 # A tail's further terms are below the last bit of its sum.
 _NEGLIGIBLE = 1e-18
@@ -109,38 +109,6 @@ def further_trials(
     needed = needed_trials(share, ties / trials, confidence)
     # As many trials as are needed on average may have been made without luck.
     return None if needed is None else max(1, math.ceil(needed * design_effect) - trials)
-
-
-def estimate_mean_share(total: float, squares: float, n: int, confidence: float = 0.95) -> Estimate:
-    """Estimate the mean of independent values in [0, 1], most of which are 0 or 1, with a score interval.
-
-    Wilson's interval (1927) is where the share that was seen is not too far from the true one, p, whose variance is
-    p (1 − p). Values between 0 and 1, a half for a tie, vary less, by what their squares fall short of them. That
-    deficit is estimated as if there were one trial more, without any: trials that all were ties do not prove that
-    all ever will be. Without ties the interval is Wilson's.
-
-    Args:
-        total: The sum of the values.
-        squares: The sum of their squares.
-        n: How many there are.
-        confidence: How often such intervals hold the true mean, in (0, 1).
-
-    Raises:
-        ValueError: If there is no value, the sums do not fit, or the confidence is out of its range.
-    """
-    if n < 1 or not 0 <= squares <= total <= n:
-        raise ValueError(
-            "Arguments `squares`, `total` and `n` must fulfil 0 <= squares <= total <= n and n >= 1, but got"
-            f" {squares}, {total} and {n}."
-        )
-    if not 0 < confidence < 1:
-        raise ValueError(f"Argument `confidence` must lie between 0 and 1, but got {confidence}.")
-    weight = NormalDist().inv_cdf((1 + confidence) / 2) ** 2 / n
-    mean, deficit = total / n, (total - squares) / (n + 1)
-    middle = (mean + weight / 2) / (1 + weight)
-    inner = weight * (mean * (1 - mean) - deficit) + weight * weight * (1 / 4 - deficit)
-    half = math.sqrt(max(0.0, inner)) / (1 + weight)
-    return Estimate(mean, min(mean, max(0.0, middle - half)), max(mean, min(1.0, middle + half)))
 
 
 def sign_test_p(won: int, lost: int) -> float:
