@@ -85,12 +85,25 @@ def all_sets(seed: int, share: float = 0.7, n: int = 60) -> dict[str, SetResult]
     return results
 
 
-def write_answers(root: Path, name: str, results: Sequence[SetResult], weights_hash: str = "0" * 64) -> Path:
+def write_answers(
+    root: Path,
+    name: str,
+    results: Sequence[SetResult],
+    weights_hash: str = "0" * 64,
+    demonstrations: int = 0,
+) -> Path:
     """Write the results of a model, and return their folder."""
-    folder = result_folder(root, name, weights_hash)
+    folder = result_folder(root, name, weights_hash, demonstrations)
     write_meta(
         folder,
-        ModelMeta(name=name, weights_hash=weights_hash, input_tag="i", parameters=1, library_version="0"),
+        ModelMeta(
+            name=name,
+            weights_hash=weights_hash,
+            input_tag="i",
+            parameters=1,
+            library_version="0",
+            demonstrations=demonstrations,
+        ),
     )
     for result in results:
         write_result(folder, result)

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from unisim_metrics.benchmark import compare, find_models, summarize
 from unisim_metrics.benchmark.results.comparison import Comparison, Difference
+from unisim_metrics.benchmark.results.files import SetResult
 from unisim_metrics.cli import app
 from unisim_metrics.statistics.significance import holm
 
@@ -227,6 +228,33 @@ def test_models_are_found_by_folder_name_and_revision(results: Path) -> None:
         find_models(["org/a", "b@2", "org/a@1"], results)
     with pytest.raises(ValueError, match=r"'org/c' is neither a folder.*'org/a@1{12}'.*Did you mean 'org/a'"):
         find_models(["org/c"], results)
+
+
+def test_demonstrations_are_told_and_never_mixed(tmp_path: Path) -> None:
+    def shown(number: int, *sets: str) -> dict[str, SetResult]:
+        made = all_sets(number)
+        return {name: made[name].model_copy(update={"demonstrations": number}) for name in sets}
+
+    for number in (0, 1, 2):
+        write_answers(tmp_path, "a", list(shown(number, "nights").values()), "1" * 64, number)
+    write_answers(tmp_path, "b", list(shown(2, "nights").values()), "2" * 64, 2)
+    revision = "1" * 12
+    found = find_models(["a", "a@1", "b"][1:], tmp_path)
+    assert list(found) == ["a", f"b@{'2' * 12}-demonstrations-2"]
+    assert found["a"]["nights"].demonstrations == 0
+    own = find_models(["a", f"a@{revision}-demonstrations-1", f"a@{revision}-demonstrations-2"], tmp_path)
+    assert list(own) == [f"a@{revision}{end}" for end in ("", "-demonstrations-1", "-demonstrations-2")]
+    notes = compare(own, resamples=199).notes
+    assert notes[:2] == (
+        f"a@{revision} was shown no demonstrations, a@{revision}-demonstrations-1 was shown 1 before each sample.",
+        f"a@{revision} was shown no demonstrations, a@{revision}-demonstrations-2 was shown 2 before each sample.",
+    )
+    mixed = shown(0, "nights") | shown(2, "bapps", "roxford")
+    expected = r"after one number of demonstrations, but got 0 for \['nights'\], 2 for \['bapps', 'roxford'\]"
+    with pytest.raises(ValueError, match=f"Model 'b': .*{expected}"):
+        compare({"a": shown(0, "nights"), "b": mixed})
+    with pytest.raises(ValueError, match=expected):
+        summarize(mixed)
 
 
 def run(*arguments: str | Path) -> str:

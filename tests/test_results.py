@@ -51,7 +51,7 @@ def result(choices: Any, **fields: Any) -> SetResult:
     return SetResult(**{**made, **fields})
 
 
-@given(st.lists(st.integers(0, 255), max_size=50))
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=50))
 def test_choices_survive(choices: list[int]) -> None:
     read = SetResult.model_validate_json(result(choices).model_dump_json())
     assert read.outcomes[0].choices is not None
@@ -112,6 +112,16 @@ def test_result_of_an_earlier_version_is_of_independent_samples(tmp_path: Path) 
     assert wider.high - wider.low > independent.high - independent.low
 
 
+def test_labels_that_no_run_writes_are_refused(tmp_path: Path) -> None:
+    columns = np.array([[1, 2], [2, 3], [3, 3]], dtype=np.uint32).T
+    path = write_result(tmp_path, result([0, 1], clusters=tuple(columns[:, :2])))
+    assert read_result(path).shared.ways == 2
+    with pytest.raises(ValueError, match="clusters that give no sample a label twice were expected"):
+        result([0, 0, 1], clusters=tuple(columns))
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        result([])
+
+
 def test_what_a_later_version_adds_is_passed_over(tmp_path: Path) -> None:
     path = write_result(tmp_path, result([1]))
     content = json.loads(path.read_text())
@@ -120,6 +130,49 @@ def test_what_a_later_version_adds_is_passed_over(tmp_path: Path) -> None:
     content["outcomes"][0]["newer"] = [2]
     path.write_text(json.dumps(content))
     assert read_result(path).schema_version == 7
+
+
+def test_demonstrations_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    hashed, made = "ab" * 32, []
+    for number in (0, 2):
+        folder = result_folder(tmp_path, "org/a", hashed, number)
+        meta = ModelMeta(
+            name="org/a",
+            weights_hash=hashed,
+            input_tag="i",
+            parameters=1,
+            library_version="0",
+            demonstrations=number,
+        )
+        write_meta(folder, meta)
+        write_result(folder, result([0, 1, number], demonstrations=number))
+        made.append(folder)
+    assert [folder.name for folder in made] == ["abababababab", "abababababab-demonstrations-2"]
+    found = list(read_results(tmp_path))
+    assert [(meta.demonstrations, sets["nights"].demonstrations) for meta, sets in found] == [(0, 0), (2, 2)]
+    # Whoever puts a file into the other folder is told.
+    write_result(made[0], result([0, 1, 1], demonstrations=2))
+    with pytest.raises(
+        ValueError, match=r"nights\.json is no SetResult: demonstrations: 0 were expected, got 2"
+    ):
+        list(read_results(tmp_path))
+
+
+def test_earlier_results_after_demonstrations_load(tmp_path: Path) -> None:
+    """They lie in the folder of the revision, and what describes the model does not tell."""
+    folder = result_folder(tmp_path, "a", "0" * 64)
+    meta = ModelMeta(
+        name="a", weights_hash="0" * 64, input_tag="i", parameters=1, library_version="0", demonstrations=0
+    )
+    path = write_meta(folder, meta)
+    content = json.loads(path.read_text())
+    del content["demonstrations"]
+    path.write_text(json.dumps(content))
+    write_result(folder, result([0, 1], demonstrations=1))
+    ((read, sets),) = read_results(tmp_path)
+    assert read.demonstrations is None
+    assert sets["nights"].demonstrations == 1
+    assert summarize(sets).datasets["nights"].value == 0.5
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ _DRAWN = ("clip-vit-b-32", "unisim-vit-b-32", "dreamsim-vit-b-32", "hpsv2", "pac
 _COLORS = 8
 _COMMANDS = {
     "nafc": "unisim bench run MODEL --dataset hpdv2-nafc-8 --root DATA",
-    "icl": "unisim bench run MODEL --demonstrations 1 --results results-1 --root DATA",
+    "icl": "unisim bench run MODEL --demonstrations 1 --root DATA",
     "efficiency": "unisim bench efficiency MODEL …",
 }
 

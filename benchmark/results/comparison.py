@@ -20,7 +20,7 @@ from unisim_metrics.statistics.intervals import Estimate
 from unisim_metrics.statistics.significance import bootstrap_p, holm, mcnemar_p
 
 from ..provenance import TITLES
-from .files import META_NAME, SetResult, folder_name, read_meta, read_sets
+from .files import META_NAME, SetResult, count_demonstrations, find_revisions, folder_name, read_model
 from .methods import MethodChoice, choose_methods, sample_values
 from .summary import Figure, Level, Samples, average_sets, count_samples
 
@@ -106,8 +106,8 @@ def compare(
         confidence: How often such intervals hold the true difference, in (0, 1).
 
     Raises:
-        ValueError: If there are fewer than two models, the baseline is none of them, or a model has no set on the
-            baseline's samples.
+        ValueError: If there are fewer than two models, the baseline is none of them, a model has no set on the
+            baseline's samples, or results after different numbers of demonstrations.
     """
     check_arguments(resamples, confidence)
     if len(models) < 2:
@@ -116,10 +116,7 @@ def compare(
         baseline = next(iter(models))
     if baseline not in models:
         raise ValueError(f"Argument `baseline` must be one of {list(models)}, but got {baseline!r}.")
-    known = {
-        name: _Model(name, results, choose_methods(results, paper_choice=paper_choice))
-        for name, results in models.items()
-    }
+    known = {name: _model(name, results, paper_choice) for name, results in models.items()}
     rows: list[Difference] = []
     notes: list[str] = []
     for name, model in known.items():
@@ -162,6 +159,19 @@ class _Model:
     name: str
     results: Mapping[str, SetResult]
     methods: Mapping[str, MethodChoice]
+    demonstrations: int
+
+    @property
+    def shown(self) -> str:
+        return f"{self.name} was shown {self.demonstrations or 'no demonstrations'}"
+
+
+def _model(name: str, results: Mapping[str, SetResult], paper_choice: bool) -> _Model:
+    try:
+        demonstrations = count_demonstrations(results)
+    except ValueError as error:
+        raise ValueError(f"Model {name!r}: {error}") from error
+    return _Model(name, results, choose_methods(results, paper_choice=paper_choice), demonstrations)
 
 
 class _Pair:
@@ -175,6 +185,8 @@ class _Pair:
         self.sets: tuple[dict[str, Figure], dict[str, Figure]] = ({}, {})
         self.differences: dict[str, Figure] = {}
         self.exact: dict[tuple[Level, str], float] = {}
+        if first.demonstrations != second.demonstrations:
+            self.notes.append(f"{first.shown}, {second.shown} before each sample.")
         for name in {**first.results, **second.results}:
             self._add(name)
         for task, choice in first.methods.items():
@@ -267,11 +279,12 @@ def find_models(references: Sequence[str], results: Path) -> dict[str, dict[str,
 
     Args:
         references: For each model a folder with its results, its name, or `name@revision`, where the beginning of the
-            revision is enough.
+            revision is enough. Results after demonstrations are named `name@revision-demonstrations-2`.
         results: The folder under which names are looked for.
 
     Returns:
-        The results in the order of the references. Models of one name are told apart by `name@revision`.
+        The results in the order of the references. Models of one name, and results after demonstrations, are told
+        apart by `name@revision`.
 
     Raises:
         ValueError: If a reference names no model, or several; or the same one twice.
@@ -283,12 +296,13 @@ def find_models(references: Sequence[str], results: Path) -> dict[str, dict[str,
     ]
     if twice:
         raise ValueError(f"Each model must be named once, but {twice} are the same.")
-    names = [read_meta(folder).name for folder in folders]
+    metas, found = zip(*map(read_model, folders), strict=True) if folders else ((), ())
+    names = [meta.name for meta in metas]
     labels = [
-        f"{name}@{folder.name}" if names.count(name) > 1 else name
-        for name, folder in zip(names, folders, strict=True)
+        f"{meta.name}@{folder.name}" if names.count(meta.name) > 1 or meta.demonstrations else meta.name
+        for meta, folder in zip(metas, folders, strict=True)
     ]
-    return {label: read_sets(folder) for label, folder in zip(labels, folders, strict=True)}
+    return dict(zip(labels, found, strict=True))
 
 
 def _find(reference: str, results: Path) -> Path:
@@ -296,7 +310,7 @@ def _find(reference: str, results: Path) -> Path:
     if (path / META_NAME).is_file():
         return path.resolve()
     name, _, revision = reference.partition("@")
-    found = _revisions(path, "") or _revisions(results / folder_name(name), revision)
+    found = find_revisions(path) or find_revisions(results / folder_name(name), revision)
     if len(found) > 1:
         names = ", ".join(f"{name}@{folder.name}" for folder in found)
         raise ValueError(f"{reference!r} has results of several revisions: name one, {names}.")
@@ -311,7 +325,3 @@ def _find(reference: str, results: Path) -> Path:
             f"{reference!r} is neither a folder of results nor one of the models in {results}: {known}.{hint}"
         )
     return found[0].resolve()
-
-
-def _revisions(model: Path, beginning: str) -> list[Path]:
-    return [meta.parent for meta in sorted(model.glob(f"{beginning}*/{META_NAME}"))]

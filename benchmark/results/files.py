@@ -3,7 +3,8 @@
     results/<model>/<revision>/model_meta.json
     results/<model>/<revision>/<set>.json
 
-`<revision>` is the beginning of the hash of the model's weights.
+`<revision>` is the beginning of the hash of the model's weights; `<revision>-demonstrations-2` holds results of the
+same weights after two solved samples.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
-from unisim_metrics.statistics.clusters import Clusters
+from unisim_metrics.statistics.clusters import Clusters, repeats_label
 
 from ..provenance import Provenance
 from ..tasks import TASKS
@@ -61,6 +62,7 @@ _PACKAGES = (
 )
 
 _REVISION_LENGTH = 12
+_DEMONSTRATIONS = "-demonstrations-"
 _LONGEST_NAME = 120
 # Far more than any set has; each costs twice the time of the one before.
 _MOST_WAYS = 8
@@ -169,7 +171,7 @@ class SetResult(Record):
     task: Line
     split: Line = "test"
     seed: int = 0
-    n: Count
+    n: Annotated[Count, Field(ge=1)]
     samples_hash: Hash
     provenance: Provenance | None = None
     labels: Choices | None = None
@@ -206,6 +208,8 @@ class SetResult(Record):
         for name, values in parts:
             if values is not None and len(values) != self.n:
                 raise ValueError(f"{name} of {self.n} samples were expected, got {len(values)}")
+        if self.clusters and repeats_label(np.stack(self.clusters, axis=1)).any():
+            raise ValueError("clusters that give no sample a label twice were expected")
         return self
 
     @property
@@ -236,6 +240,8 @@ class ModelMeta(Record):
         parameters: How many weights it has.
         library_version: The version of `unisim-metrics`.
         unanswered: What sets ask and the model cannot answer, with the reason.
+        demonstrations: Solved samples that it was shown before each; None in files of a version that did not write it
+            down: the results tell.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -245,6 +251,7 @@ class ModelMeta(Record):
     parameters: Count
     library_version: Line
     unanswered: dict[Line, Line] = Field(default_factory=dict)
+    demonstrations: Count | None = None
 
 
 def describe_environment(device: torch.device) -> Environment:
@@ -260,9 +267,31 @@ def describe_environment(device: torch.device) -> Environment:
     )
 
 
-def result_folder(results: Path, name: str, weights_hash: str) -> Path:
-    """Return where the files of a model lie, whatever it is called: always two folders below `results`."""
-    return results / folder_name(name) / weights_hash[:_REVISION_LENGTH]
+def result_folder(results: Path, name: str, weights_hash: str, demonstrations: int = 0) -> Path:
+    """Return where the files of a model lie, whatever it is called: always two folders below `results`.
+
+    Results after demonstrations have a folder of their own.
+    """
+    shown = f"{_DEMONSTRATIONS}{demonstrations}" if demonstrations else ""
+    return results / folder_name(name) / f"{weights_hash[:_REVISION_LENGTH]}{shown}"
+
+
+def find_revisions(model: Path, beginning: str = "") -> list[Path]:
+    """Return the folders of results in the folder of a model, sorted.
+
+    Where there are results of a revision without demonstrations, those after demonstrations have to be named in full.
+
+    Args:
+        model: The folder of the model.
+        beginning: What their names begin with.
+    """
+    found = [meta.parent for meta in sorted(model.glob(f"{beginning}*/{META_NAME}"))]
+    names = {folder.name for folder in found}
+    return [
+        folder
+        for folder in found
+        if _DEMONSTRATIONS not in folder.name or folder.name.partition(_DEMONSTRATIONS)[0] not in names
+    ]
 
 
 def folder_name(name: str) -> str:
@@ -323,7 +352,44 @@ def read_sets(folder: Path) -> dict[str, SetResult]:
     return {result.dataset: result for result in results.values()}
 
 
+def read_model(folder: Path) -> tuple[ModelMeta, dict[str, SetResult]]:
+    """Read what is in the folder of a model: what describes it, and its results by set.
+
+    Raises:
+        ValueError: If a file is none, or its result is after another number of demonstrations than the folder is for.
+            The message names file and field.
+    """
+    meta, found = read_meta(folder), read_sets(folder)
+    for name, result in found.items():
+        if meta.demonstrations not in (None, result.demonstrations):
+            raise ValueError(
+                f"{folder / name}.json is no SetResult: demonstrations: {meta.demonstrations} were expected, got"
+                f" {result.demonstrations}"
+            )
+    return meta, found
+
+
 def read_results(results: Path) -> Iterator[tuple[ModelMeta, dict[str, SetResult]]]:
     """Read all models under a folder, each with its results by set, sorted by folder."""
     for meta in sorted(results.glob(f"*/*/{META_NAME}")):
-        yield read_meta(meta.parent), read_sets(meta.parent)
+        yield read_model(meta.parent)
+
+
+def count_demonstrations(results: Mapping[str, SetResult]) -> int:
+    """Return after how many demonstrations the results of a model are.
+
+    Args:
+        results: The results of one model, by set.
+
+    Raises:
+        ValueError: If some are after more than others: they are in no figure together.
+    """
+    by_number: dict[int, list[str]] = {}
+    for name, result in results.items():
+        by_number.setdefault(result.demonstrations, []).append(name)
+    if len(by_number) > 1:
+        found = ", ".join(f"{number} for {sorted(names)}" for number, names in sorted(by_number.items()))
+        raise ValueError(
+            f"Argument `results` must hold results after one number of demonstrations, but got {found}."
+        )
+    return next(iter(by_number), 0)

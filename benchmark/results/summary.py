@@ -17,6 +17,7 @@ from unisim_metrics.statistics.intervals import Estimate
 
 from ..datasets.hpdv2 import NAFC_SETS, HPDv2
 from ..tasks import TASKS, Group
+from .files import count_demonstrations
 from .methods import MethodChoice, asked_in, choose_methods, sample_values
 
 if TYPE_CHECKING:
@@ -116,8 +117,9 @@ def summarize(
         confidence: How often such intervals hold the true figure, in (0, 1).
 
     Raises:
-        ValueError: If a set has no sample with a choice.
+        ValueError: If a set has no sample with a choice, or results are after different numbers of demonstrations.
     """
+    count_demonstrations(results)
     methods = choose_methods(results, paper_choice=paper_choice)
     sets = {
         name: replace(

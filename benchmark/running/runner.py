@@ -82,7 +82,7 @@ def run(
             the paper's set by one of other samples; `"never"` keeps any, and refuses
             one that does not fit; `"always"` makes all anew; `"read-only"` reads what fits and makes none.
         demonstrations: Solved training samples that a generative model is shown before each question, 0 to 3 (paper,
-            Figure 5).
+            Figure 5). Results after them have a folder of their own.
         progress: Whether to show a progress bar; None to show it on a terminal.
         device: Where a model that is named is loaded to; by default an accelerator if there is one.
 
@@ -108,7 +108,7 @@ def run(
             processes,
             folder=None
             if results is None
-            else result_folder(Path(results), loaded.name, loaded.weights_hash()),
+            else result_folder(Path(results), loaded.name, loaded.weights_hash(), demonstrations),
             cache=_cache_folder(cache),
             workers=_default_workers() if workers is None else workers,
             batch_size=batch_size,

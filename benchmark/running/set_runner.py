@@ -98,7 +98,7 @@ class SetRunner:
         """
         if self.folder is not None:
             # A name that no file can hold ends the run now rather than when figures are to be written.
-            _describe(self.model)
+            _describe(self.model, self.demonstrations)
         found: dict[str, SetResult] = {}
         left: list[PlannedSet] = []
         for planned in plans:
@@ -132,7 +132,7 @@ class SetRunner:
         def finish() -> SetResult:
             result = self._result(planned, judge(), start)
             if self.folder is not None:
-                write_meta(self.folder, _describe(self.model))
+                write_meta(self.folder, _describe(self.model, self.demonstrations))
                 write_result(self.folder, result)
             return result
 
@@ -320,7 +320,7 @@ class SetRunner:
         return lost
 
 
-def _describe(model: PerceptualModel) -> ModelMeta:
+def _describe(model: PerceptualModel, demonstrations: int) -> ModelMeta:
     return ModelMeta(
         name=model.name,
         weights_hash=model.weights_hash(),
@@ -328,4 +328,5 @@ def _describe(model: PerceptualModel) -> ModelMeta:
         parameters=count_parameters(model),
         unanswered=unanswered(model),
         library_version=__version__,
+        demonstrations=demonstrations,
     )

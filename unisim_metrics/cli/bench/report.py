@@ -28,8 +28,7 @@ def report(
         list[Path] | None,
         typer.Option(
             "--results",
-            help="A folder with results; may be repeated (runs with demonstrations have folders of their own)."
-            " results/ if left out and there.",
+            help="A folder with results; may be repeated. results/ if left out and there.",
             exists=True,
             file_okay=False,
         ),
