@@ -6,8 +6,10 @@ cache of converted checkpoints. So names, ids and directories are looked up as e
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +46,19 @@ def write_photos(folder: Path) -> None:
     (folder / "prompts.txt").write_text("".join(f"{prompt}\n" for prompt in PROMPTS))
     rows = [f"images/{index}.png,{prompt}\n" for index, prompt in enumerate(PROMPTS)]
     (folder / "pairs.csv").write_text("".join(["image,text\n", *rows]))
+    _write_archives(folder)
+
+
+def _write_archives(folder: Path) -> None:
+    """The photos with their texts as two archives in the layout of WebDataset."""
+    for number, places in enumerate(([0, 1], [2])):
+        with tarfile.open(folder / f"photos-{number:03}.tar", "w") as archive:
+            for place in places:
+                archive.add(folder / "images" / f"{place}.png", f"{place}.png")
+                text = PROMPTS[place].encode()
+                entry = tarfile.TarInfo(f"{place}.txt")
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text))
 
 
 def write_models(folder: Path) -> Path:

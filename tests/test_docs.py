@@ -56,14 +56,16 @@ RUN = (
     "docs/training_loops.md",
     "docs/best_of_n.md",
     "docs/rewards.md",
+    "docs/scale.md",
     "docs/serving.md",
     "docs/diffusers.md",
     "docs/reward_guidance.md",
     "integrations/evaluate_modules/unisim/README.md",
 )
 # Blocks and commands of these pages that are not run. A new one needs a reason in its page, and this number changed.
-NOT_RUN = 40
+NOT_RUN = 43
 EXAMPLES = (
+    "unisim_metrics.collections.scorer",
     "unisim_metrics.functional",
     "unisim_metrics.losses",
     "unisim_metrics.metrics.ranking",

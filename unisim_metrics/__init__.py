@@ -12,6 +12,7 @@ from unisim_metrics.version import __version__
 
 if TYPE_CHECKING:
     from unisim_metrics import functional
+    from unisim_metrics.collections import UniSimScorer
     from unisim_metrics.losses import UniSimLoss
     from unisim_metrics.metrics import UniSimRanking, UniSimScore
     from unisim_metrics.models import PerceptualModel, list_models, load_model
@@ -23,6 +24,7 @@ __all__ = [
     "UniSimLoss",
     "UniSimRanking",
     "UniSimScore",
+    "UniSimScorer",
     "__version__",
     "evaluate_path",
     "functional",
@@ -42,6 +44,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "": ("functional",),
+        "collections": ("UniSimScorer",),
         "losses": ("UniSimLoss",),
         "metrics": ("UniSimRanking", "UniSimScore"),
         "models": ("PerceptualModel", "list_models", "load_model"),

@@ -155,11 +155,11 @@ def _preprocess(
     return _in_order(parts)
 
 
-def prepare_image(image: Image.Image | Path, preprocessing: Preprocessing) -> Tensor:
+def prepare_image(image: Image.Image | Path | Tensor, preprocessing: Preprocessing) -> Tensor:
     """Decodes, resizes and crops one image on the calling thread: what can be done ahead of a batch.
 
     Args:
-        image: A Pillow image or a file.
+        image: A Pillow image, a file, or what was decoded from one: a uint8 tensor `[3, H, W]` on the CPU.
         preprocessing: What the model wants.
 
     Returns:
@@ -168,8 +168,10 @@ def prepare_image(image: Image.Image | Path, preprocessing: Preprocessing) -> Te
     Raises:
         ImageReadError: If the file cannot be read.
     """
-    work = _prepare_file if isinstance(image, Path) else _prepare_pil
-    return cast("Callable[..., Tensor]", work)(image, preprocessing)[0]
+    if isinstance(image, Image.Image):
+        return _prepare_pil(image, preprocessing)[0]
+    pixels = load_image(image) if isinstance(image, Path) else image
+    return _prepare_decoded(pixels, preprocessing)[0]
 
 
 class _HostWork:
@@ -258,7 +260,10 @@ def _prepare_pil(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
 
 
 def _prepare_file(path: Path, preprocessing: Preprocessing) -> Tensor:
-    pixels = load_image(path)
+    return _prepare_decoded(load_image(path), preprocessing)
+
+
+def _prepare_decoded(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     if preprocessing.resample == "pil":
         return _prepare_array(pixels, preprocessing)
     return resize_bytes(pixels.unsqueeze(0), preprocessing)
