@@ -33,6 +33,7 @@ from docs_pages import (
 BLOCKS = {page: blocks for page in list_pages() if (blocks := read_page(page))}
 DOCSTRINGS = list_docstrings()
 RUN = (
+    "docs/compatibility.md",
     "docs/cli.md",
     "docs/models.md",
     "docs/judges.md",
