@@ -17,6 +17,7 @@ class _Batch(Generic[Request, Answer]):
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.size = 0
         self.full = threading.Event()
         self.answers: Future[list[Answer | ValueError | TypeError]]
 
@@ -32,6 +33,7 @@ class Batcher(Generic[Request, Answer]):
             or TypeError, each request is asked anew by itself, so that a wrong one fails alone.
         size: The most requests of a batch.
         wait: For how many seconds a batch that is not full waits for more.
+        size_of: As how many requests one counts, at most `size`; each as one if None.
 
     Raises:
         ValueError: If `size` is less than 1, or `wait` negative.
@@ -42,6 +44,7 @@ class Batcher(Generic[Request, Answer]):
         answer: Callable[[Sequence[Request]], Sequence[Answer | ValueError | TypeError]],
         size: int,
         wait: float,
+        size_of: Callable[[Request], int] | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"Argument `size` must be at least 1, but got {size}.")
@@ -50,6 +53,7 @@ class Batcher(Generic[Request, Answer]):
         self._answer = answer
         self._size = size
         self._wait = wait
+        self._size_of = size_of
         self._lock = threading.Lock()
         self._open: _Batch[Request, Answer] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="unisim-batches")
@@ -72,14 +76,19 @@ class Batcher(Generic[Request, Answer]):
         return [answers[batch][place] for batch, place in places]
 
     def _join(self, request: Request) -> tuple[_Batch[Request, Answer], int]:
+        size = 1 if self._size_of is None else self._size_of(request)
         with self._lock:
             batch = self._open
+            if batch is not None and batch.size + size > self._size:
+                batch.full.set()
+                batch = None
             if batch is None:
                 batch = self._open = _Batch()
                 batch.answers = self._thread.submit(self._run, batch)
             batch.requests.append(request)
+            batch.size += size
             place = len(batch.requests) - 1
-            if len(batch.requests) == self._size:
+            if batch.size >= self._size:
                 batch.full.set()
                 self._open = None
         return batch, place

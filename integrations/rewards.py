@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unisim_metrics.columns import as_lists
-from unisim_metrics.functional import compare, meetings, score_pairs, wins
+from unisim_metrics.functional import compare, score_pairs, win_rates
 from unisim_metrics.images import list_images
 from unisim_metrics.metrics.wrappers import EmbedOnce
 from unisim_metrics.models.answering import ANY_WAY, SCORED_ALONE, Way, answers_of, check_answers
@@ -35,7 +35,7 @@ WatchLike: TypeAlias = "Watch | Mapping[str, PointwiseReward | ModelLike] | None
 
 # Trainers call rewards from several threads, while a model that came by name is one for all of them: it moves between
 # devices, and a tokenizer of the Hub must not be used by two threads at once.
-_one_at_a_time = threading.RLock()
+one_at_a_time = threading.RLock()
 
 
 class Batch(NamedTuple):
@@ -126,7 +126,7 @@ class UniSimRewardFunction(ABC):
             raise ValueError(
                 f"Argument `prompts` must have one text for each of the {count} images, but got {prompts!r}."
             )
-        with _one_at_a_time:
+        with one_at_a_time:
             device = device_of(batch.images) or self.model.device
             total, scores = self._weigh(batch, device)
             watched = {name: judge._weigh(batch, device)[0] for name, judge in self.judges.items()}
@@ -326,8 +326,7 @@ class GroupwiseReward(UniSimRewardFunction):
             present = ~table.isnan()
             back = order.to(table.device)
             scores[task] = table[present][back]
-            shares = wins(table).sum(dim=-1) / (2 * meetings(table).sum(dim=-1))
-            rewards[task] = shares[present][back] if self.kind == "win-rate" else scores[task]
+            rewards[task] = win_rates(table)[present][back] if self.kind == "win-rate" else scores[task]
         return rewards, scores
 
     def trend(self, total: Tensor, scores: Mapping[Task, Tensor]) -> Tensor | None:

@@ -108,6 +108,14 @@ def send(app: Guard, *requests: tuple[str, Any], **settings: Any) -> list[httpx.
     return asyncio.run(ask())
 
 
+def get(app: Guard, path: str, **settings: Any) -> httpx.Response:
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            return await client.get(path, **settings)
+
+    return asyncio.run(ask())
+
+
 @contextmanager
 def running(
     *options: str, token: str | None = None

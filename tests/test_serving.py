@@ -22,6 +22,7 @@ from serving import (
     PROMPTS,
     encoded,
     flow_factory_form,
+    get,
     make_app,
     own_form,
     pickled_form,
@@ -58,14 +59,6 @@ def expected(
 ) -> list[float]:
     metadata = None if references is None else [{"reference": decode_image(image)} for image in references]
     return reward([decode_image(image) for image in images], PROMPTS[: len(images)], metadata)[0].tolist()
-
-
-def get(app: Guard, path: str, **settings: Any) -> httpx.Response:
-    async def send() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
-            return await client.get(path, **settings)
-
-    return asyncio.run(send())
 
 
 class TestForms:
@@ -514,6 +507,12 @@ def test_a_process_answers_all_that_it_took(tmp_path: Path, tiny_clip_dir: Path)
         with UniSimClient(address, "t") as client:
             assert client.rewards()[0] == "tiny"
             assert client.score(images, ["a cat"] * 16).rewards == pytest.approx(wanted, abs=1e-5)
+            groups = client.score_groups([images[:2], images[2:5]], ["a cat"] * 2)
+            assert [len(scores) for scores in groups.scores["image-text"]] == [2, 3]
+            for scores, shares in zip(groups.scores["image-text"], groups.rewards, strict=True):
+                assert shares[scores.index(max(scores))] == 1
+            captions = client.score_captions([["a cat", "a dog"]], images[:1], reward="tiny/caption")
+            assert captions.scores["caption"][0][0] == pytest.approx(wanted[0], abs=1e-5)
         with UniSimClient(address, "other") as client, pytest.raises(ServerError, match="401"):
             client.rewards()
         # A body of 2 GB is refused by its head, and pickled clients can read why.
@@ -546,5 +545,5 @@ def test_a_process_answers_all_that_it_took(tmp_path: Path, tiny_clip_dir: Path)
         assert value == pytest.approx(wanted[place], abs=1e-5)
     taken, done = (int(word) for word in lines[-1].replace(",", "").split() if word.isdecimal())
     assert taken == done
-    # Four requests came before the load.
-    assert done == len(answered) + 4
+    # Six requests came before the load.
+    assert done == len(answered) + 6

@@ -13,7 +13,15 @@ from unisim_metrics.maths.embeddings import (
     cosine_similarity,
     odd_one_out,
 )
-from unisim_metrics.maths.ranking import choose, hinge_loss, meetings, rank, revisited_average_precision, wins
+from unisim_metrics.maths.ranking import (
+    choose,
+    hinge_loss,
+    meetings,
+    rank,
+    revisited_average_precision,
+    win_rates,
+    wins,
+)
 from unisim_metrics.models.answering import check_answers
 from unisim_metrics.models.comparing import check_groups, compare, score_pairs
 from unisim_metrics.models.kept import ModelLike, as_model
@@ -34,6 +42,7 @@ __all__ = [
     "score_pairs",
     "unisim_rank",
     "unisim_score",
+    "win_rates",
     "wins",
 ]
 

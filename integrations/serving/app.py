@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
+from typing import TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,12 +16,15 @@ from starlette.responses import PlainTextResponse, Response
 from unisim_metrics.version import __version__
 
 from .failures import RequestError, failure, pickled
+from .groups import Group, GroupScore
 from .guard import Guard
 from .pickles import read_request
 from .schemas import (
     ComputeRequest,
     ComputeResponse,
     ErrorResponse,
+    GroupsRequest,
+    GroupsResponse,
     HealthResponse,
     HistoryRequest,
     RewardNames,
@@ -30,10 +34,14 @@ from .schemas import (
     ScoreResponse,
     SignaturesResponse,
 )
-from .service import Answer, RewardService, Sample, Score
+from .service import RewardService, Sample, Score
 
 # In a path, since some clients can be given no more than an address.
 _NAMED = "/rewards/{name:path}"
+_NAMED_GROUPS = "/groups/{name:path}"
+
+Value = TypeVar("Value")
+Scored = TypeVar("Scored", Score, GroupScore)
 
 
 def create_app(service: RewardService, token: str | None = None) -> Guard:
@@ -52,6 +60,7 @@ def create_app(service: RewardService, token: str | None = None) -> Guard:
     _add_failures(app)
     _add_facts(app, service)
     _add_own(app, service)
+    _add_groups(app, service)
     _add_flow_factory(app, service)
     _add_unirl(app, service)
     _add_pickled(app, service)
@@ -87,19 +96,27 @@ def _add_facts(app: FastAPI, service: RewardService) -> None:
     @app.get("/health", tags=["server"])
     async def health() -> HealthResponse:
         """Tell that the server answers."""
-        return HealthResponse(
-            status="ok", version=__version__, rewards={name: ["ready"] for name in service.names}
-        )
+        return _health(service.names, service.group_names)
 
     @app.get(f"{_NAMED}/health", tags=["server"])
     async def health_of(name: str) -> HealthResponse:
         """Tell that the server answers for a reward."""
-        return HealthResponse(status="ok", version=__version__, rewards={service.find(name): ["ready"]})
+        return _health([service.find(name)], [])
+
+    @app.get(f"{_NAMED_GROUPS}/health", tags=["server"])
+    async def health_of_groups(name: str) -> HealthResponse:
+        """Tell that the server answers for a groups' reward."""
+        return _health([], [service.find_group(name)])
 
     @app.get("/rewards", tags=["server", "UniRL"])
     async def names() -> RewardNames:
         """List the rewards."""
         return RewardNames(rewards=service.names)
+
+    @app.get("/groups", tags=["server"])
+    async def group_names() -> RewardNames:
+        """List the groups' rewards."""
+        return RewardNames(rewards=service.group_names)
 
     @app.get("/signature", tags=["server"])
     async def signature(reward: str | None = None) -> SignaturesResponse:
@@ -136,18 +153,72 @@ def _add_own(app: FastAPI, service: RewardService) -> None:
         )
 
 
+def _add_groups(app: FastAPI, service: RewardService) -> None:
+    @app.post("/groups", tags=["UniSim"])
+    async def groups(body: GroupsRequest) -> GroupsResponse:
+        """Reward B groups of candidates that compete."""
+        name = service.find_group(body.reward)
+        count = len(body.candidates)
+        prompts = _each(body.prompts, count, "prompts", "candidates")
+        references = _each(
+            None if body.references is None else _decoded(body.references, "references"),
+            count,
+            "references",
+            "candidates",
+        )
+        wanted = [
+            Group(
+                tuple(texts)
+                if service.compares_texts(name)
+                else tuple(_decoded(texts, f"candidates[{place}]")),
+                prompts[place],
+                references[place],
+                tuple(f"candidates[{place}][{number}]" for number in range(len(texts))),
+                f"references[{place}]",
+            )
+            for place, texts in enumerate(body.candidates)
+        ]
+        scores = _all_scores(await service.score_groups(name, wanted))
+        return GroupsResponse(
+            reward=name,
+            rewards=[score.rewards for score in scores],
+            scores={task: [score.scores[task] for score in scores] for task in scores[0].scores},
+            signatures=service.group_signatures(name),
+        )
+
+    @app.post(f"{_NAMED_GROUPS}/compute", tags=["Flow-Factory"])
+    async def compute_groups(name: str, body: ComputeRequest) -> ComputeResponse:
+        """Reward N images, of which those with the same prompt compete."""
+        name = service.find_group(name)
+        if service.compares_texts(name):
+            raise RequestError(
+                422, f"The groups' reward must compare images here, but {name!r} compares texts."
+            )
+        samples = _samples_of_flow_factory(body)
+        places: dict[str | None, list[int]] = {}
+        for place, sample in enumerate(samples):
+            places.setdefault(sample.prompt, []).append(place)
+        wanted = [
+            Group(
+                tuple(samples[place].image for place in own),
+                prompt,
+                samples[own[0]].reference,
+                tuple(samples[place].name for place in own),
+                samples[own[0]].reference_name,
+            )
+            for prompt, own in places.items()
+        ]
+        rewards = [0.0] * len(samples)
+        scores = _all_scores(await service.score_groups(name, wanted))
+        for own, score in zip(places.values(), scores, strict=True):
+            for place, reward in zip(own, score.rewards, strict=True):
+                rewards[place] = reward
+        return ComputeResponse(rewards=rewards)
+
+
 def _add_flow_factory(app: FastAPI, service: RewardService) -> None:
     async def answer(name: str | None, body: ComputeRequest) -> ComputeResponse:
-        if body.video is not None or body.image is None:
-            raise RequestError(422, "Argument `image` must hold the images to reward; videos are not scored.")
-        references = None
-        if body.condition_images is not None:
-            if not all(body.condition_images):
-                raise RequestError(422, "Argument `condition_images` must hold an image for each sample.")
-            references = _decoded([images[0] for images in body.condition_images], "condition_images")
-        samples = _samples(
-            _decoded(body.image, "image"), body.prompt, references, ("image", "prompt", "condition_images")
-        )
+        samples = _samples_of_flow_factory(body)
         scores = _all_scores(await service.score(service.find(name), samples))
         return ComputeResponse(rewards=[score.reward for score in scores])
 
@@ -231,23 +302,43 @@ def _samples(
     references: Sequence[bytes] | None,
     names: tuple[str, str, str] = ("images", "prompts", "references"),
 ) -> list[Sample]:
-    for values, name in ((prompts, names[1]), (references, names[2])):
-        if values is not None and len(values) != len(images):
-            raise RequestError(
-                422,
-                f"Argument `{name}` must have one entry for each of the {len(images)} of `{names[0]}`, but got"
-                f" {len(values)}.",
-            )
+    texts = _each(prompts, len(images), names[1], names[0])
+    pictures = _each(references, len(images), names[2], names[0])
     return [
-        Sample(
-            image,
-            None if prompts is None else prompts[place],
-            None if references is None else references[place],
-            f"{names[0]}[{place}]",
-            f"{names[2]}[{place}]",
-        )
+        Sample(image, texts[place], pictures[place], f"{names[0]}[{place}]", f"{names[2]}[{place}]")
         for place, image in enumerate(images)
     ]
+
+
+def _each(values: Sequence[Value] | None, count: int, name: str, of: str) -> Sequence[Value | None]:
+    """One value for each of so many; None for each if none are given."""
+    if values is None:
+        return [None] * count
+    if len(values) != count:
+        raise RequestError(
+            422,
+            f"Argument `{name}` must have one entry for each of the {count} of `{of}`, but got {len(values)}.",
+        )
+    return values
+
+
+def _samples_of_flow_factory(body: ComputeRequest) -> list[Sample]:
+    if body.video is not None or body.image is None:
+        raise RequestError(422, "Argument `image` must hold the images to reward; videos are not scored.")
+    references = None
+    if body.condition_images is not None:
+        if not all(body.condition_images):
+            raise RequestError(422, "Argument `condition_images` must hold an image for each sample.")
+        references = _decoded([images[0] for images in body.condition_images], "condition_images")
+    return _samples(
+        _decoded(body.image, "image"), body.prompt, references, ("image", "prompt", "condition_images")
+    )
+
+
+def _health(rewards: Sequence[str], groups: Sequence[str]) -> HealthResponse:
+    # UniRL's backend reads names from a mapping.
+    ready = {name: ["ready"] for name in rewards}
+    return HealthResponse(status="ok", version=__version__, rewards=ready, groups=list(groups))
 
 
 def _sample_of_history(place: int, request: HistoryRequest) -> Sample:
@@ -284,11 +375,11 @@ def _decoded(texts: Sequence[str], name: str) -> list[bytes]:
     return images
 
 
-def _all_scores(answers: Sequence[Answer]) -> list[Score]:
+def _all_scores(answers: Sequence[Scored | ValueError | TypeError]) -> list[Scored]:
     """The scores of a request, or the first error among them."""
     scores = []
     for answer in answers:
-        if not isinstance(answer, Score):
+        if isinstance(answer, ValueError | TypeError):
             raise RequestError(422, str(answer))
         scores.append(answer)
     return scores

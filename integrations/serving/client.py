@@ -47,6 +47,21 @@ class Rewards:
     signatures: dict[str, str]
 
 
+@dataclass(frozen=True)
+class GroupRewards:
+    """The rewards of B groups.
+
+    Attributes:
+        rewards: For each candidate the share of the others in its group that it beats, weighted over tasks.
+        scores: The scores of each task, not weighted.
+        signatures: What makes the scores of each task.
+    """
+
+    rewards: list[list[float]]
+    scores: dict[str, list[list[float]]]
+    signatures: dict[str, str]
+
+
 class UniSimClient:
     """Asks a server of `unisim serve` for rewards; threads may share it.
 
@@ -126,15 +141,55 @@ class UniSimClient:
             ServerError: If the server refuses or cannot be reached.
             OSError: If a file cannot be read.
         """
-        body: dict[str, Any] = {"images": [_encoded(image) for image in images]}
-        if prompts is not None:
-            body["prompts"] = list(prompts)
-        if references is not None:
-            body["references"] = [_encoded(image) for image in references]
-        if reward is not None:
-            body["reward"] = reward
-        answer = self._ask("POST", "/rewards", body)
+        answer = self._ask(
+            "POST", "/rewards", _body("images", _all_encoded(images), prompts, references, reward)
+        )
         return Rewards(answer["rewards"], answer["scores"], answer["signatures"])
+
+    def score_groups(
+        self,
+        candidates: Sequence[Sequence[EncodedOrImage]],
+        prompts: Sequence[str] | None = None,
+        references: Sequence[EncodedOrImage] | None = None,
+        *,
+        reward: str | None = None,
+    ) -> GroupRewards:
+        """Return the rewards of the images of B groups, which compete.
+
+        Args:
+            candidates: B groups of at least two images.
+            prompts: B texts, for tasks that look at them.
+            references: B images, for `image-image`.
+            reward: The name of a reward; the server's first if None.
+
+        Raises:
+            ServerError: If the server refuses or cannot be reached.
+            OSError: If a file cannot be read.
+        """
+        groups = [_all_encoded(images) for images in candidates]
+        return self._ask_groups(_body("candidates", groups, prompts, references, reward))
+
+    def score_captions(
+        self, captions: Sequence[Sequence[str]], images: Sequence[EncodedOrImage], *, reward: str
+    ) -> GroupRewards:
+        """Return the rewards of the captions of B images, which compete.
+
+        Args:
+            captions: B groups of at least two texts.
+            images: B images.
+            reward: The name of a reward of captions, such as `unisim-vit-l-14/caption`.
+
+        Raises:
+            ServerError: If the server refuses or cannot be reached.
+            OSError: If a file cannot be read.
+        """
+        return self._ask_groups(
+            _body("candidates", [list(texts) for texts in captions], None, images, reward)
+        )
+
+    def _ask_groups(self, body: dict[str, Any]) -> GroupRewards:
+        answer = self._ask("POST", "/groups", body)
+        return GroupRewards(answer["rewards"], answer["scores"], answer["signatures"])
 
     def rewards(self) -> list[str]:
         """Return the names of the server's rewards.
@@ -175,6 +230,27 @@ def _message(response: httpx.Response) -> str:
         return str(response.json()["error"])
     except (ValueError, LookupError, TypeError):
         return response.text[:500]
+
+
+def _body(
+    name: str,
+    candidates: list[Any],
+    prompts: Sequence[str] | None,
+    references: Sequence[EncodedOrImage] | None,
+    reward: str | None,
+) -> dict[str, Any]:
+    body: dict[str, Any] = {name: candidates}
+    if prompts is not None:
+        body["prompts"] = list(prompts)
+    if references is not None:
+        body["references"] = _all_encoded(references)
+    if reward is not None:
+        body["reward"] = reward
+    return body
+
+
+def _all_encoded(images: Sequence[EncodedOrImage]) -> list[str]:
+    return [_encoded(image) for image in images]
 
 
 def _encoded(image: EncodedOrImage) -> str:

@@ -33,6 +33,28 @@ class RewardsResponse(BaseModel):
     signatures: dict[str, str] = Field(description="What makes the scores of each task.")
 
 
+class GroupsRequest(_Request):
+    """B groups of candidates that compete."""
+
+    candidates: list[list[str]] = Field(
+        description=f"B groups, each at least twice: {_IMAGE} Texts for a reward that compares those, such as captions."
+    )
+    prompts: list[str] | None = Field(None, description="B texts, for tasks that look at them.")
+    references: list[str] | None = Field(None, description=f"B times, for image-image and caption: {_IMAGE}")
+    reward: str | None = Field(None, description="The name of a reward; the server's first if left out.")
+
+
+class GroupsResponse(BaseModel):
+    """The rewards of B groups, and what they are made of."""
+
+    reward: str = Field(description="The name of the reward.")
+    rewards: list[list[float]] = Field(
+        description="For each candidate the share of the others in its group that it beats, weighted over tasks."
+    )
+    scores: dict[str, list[list[float]]] = Field(description="The scores of each task, not weighted.")
+    signatures: dict[str, str] = Field(description="What makes the scores of each task.")
+
+
 class ComputeRequest(_Request):
     """Flow-Factory's request."""
 
@@ -87,6 +109,7 @@ class HealthResponse(BaseModel):
     status: str
     version: str
     rewards: dict[str, list[str]]
+    groups: list[str]
 
 
 class RewardNames(BaseModel):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -20,11 +21,15 @@ from unisim_metrics.tasks import TASKS, Task, modalities
 from ..batching import Batcher
 from ..rewards import PointwiseReward
 from .failures import RequestError
+from .groups import Group, GroupAnswer, GroupReward, GroupScore
 from .limits import Limits
 from .measures import Measures
 
 # What trainers send, and no decoder more.
 _FORMATS = ("JPEG", "PNG", "WEBP")
+
+Request = TypeVar("Request", "Sample", Group)
+Scored = TypeVar("Scored", "Score", GroupScore)
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,7 @@ def rewards_of_models(
 
     Returns:
         For each model `NAME` its reward for `image-text` (for its first task, if it does not answer that), and
-        `NAME/TASK` for each of its tasks.
-
-    Raises:
-        ValueError: If a model scores no single images.
+        `NAME/TASK` for each of its tasks; nothing of a model that only compares.
     """
     rewards = {}
     for name, source in models.items():
@@ -87,9 +89,7 @@ def rewards_of_models(
             and not set(SCORED_ALONE).isdisjoint(ways.get(task, ()))
         ]
         if not tasks:
-            raise ValueError(
-                f"Argument `models` must hold models that score single images, but {name!r} does not."
-            )
+            continue
         tasks.sort(key=lambda task: task != "image-text")
         of_tasks = {task: PointwiseReward(model, task) for task in tasks}
         rewards[name] = of_tasks[tasks[0]]
@@ -98,7 +98,7 @@ def rewards_of_models(
 
 
 class RewardService:
-    """Scores samples by named rewards.
+    """Scores samples, and groups of them, by named rewards.
 
     Samples of one reward that arrive within `wait` seconds, or while a batch is scored, form the next batch. A batch
     is decoded when its turn comes: what waits is as large as it was sent.
@@ -108,6 +108,7 @@ class RewardService:
         limits: How much is taken.
         batch_size: The most images of a batch.
         wait: For how many seconds a batch that is not full waits for more images.
+        groups: The groups' rewards by name; those of `rewards` if None.
 
     Raises:
         ValueError: If there is no reward, or an argument is out of its range.
@@ -120,8 +121,14 @@ class RewardService:
         *,
         batch_size: int = 32,
         wait: float = 0.01,
+        groups: Mapping[str, GroupReward] | None = None,
     ) -> None:
-        if not rewards:
+        self._groups = (
+            {name: GroupReward.of(reward) for name, reward in rewards.items()}
+            if groups is None
+            else dict(groups)
+        )
+        if not rewards and not self._groups:
             raise ValueError("Argument `rewards` must hold at least one reward, but it is empty.")
         self.limits = limits or Limits()
         self.measures = Measures()
@@ -129,6 +136,10 @@ class RewardService:
         self._batchers = {
             name: Batcher(partial(self._score_batch, name), batch_size, wait) for name in self._rewards
         }
+        self._group_batchers = {
+            name: Batcher(partial(self._score_groups, name), batch_size, wait, _size) for name in self._groups
+        }
+        self._batch_size = batch_size
         self._waiting = 0
 
     @property
@@ -136,23 +147,38 @@ class RewardService:
         """The names of the rewards."""
         return list(self._rewards)
 
+    @property
+    def group_names(self) -> list[str]:
+        """The names of the groups' rewards."""
+        return list(self._groups)
+
     def find(self, name: str | None) -> str:
         """Return the name of a reward, the first one's for None.
 
         Raises:
             RequestError: 404, if there is no such reward.
         """
-        if name is None:
-            return next(iter(self._rewards))
-        if name not in self._rewards:
-            raise RequestError(
-                404, f"The reward must be one of {', '.join(self._rewards)}, but got {name!r:.200}."
-            )
-        return name
+        return _find(name, self.names, "reward")
+
+    def find_group(self, name: str | None) -> str:
+        """Return the name of a groups' reward, the first one's for None.
+
+        Raises:
+            RequestError: 404, if there is no such reward.
+        """
+        return _find(name, self.group_names, "groups' reward")
 
     def signatures(self, name: str) -> dict[str, str]:
         """Return what makes the scores of each task of a reward."""
         return self._rewards[name].signatures
+
+    def group_signatures(self, name: str) -> dict[str, str]:
+        """Return what makes the scores of each task of a groups' reward."""
+        return self._groups[name].signatures
+
+    def compares_texts(self, name: str) -> bool:
+        """Whether the candidates of a groups' reward are texts."""
+        return self._groups[name].candidates == "text"
 
     async def score(self, name: str, samples: Sequence[Sample]) -> list[Answer]:
         """Return the answer to each sample.
@@ -166,29 +192,44 @@ class RewardService:
                 present (429); if one lacks what the reward looks at, or its text is too long (422).
         """
         self._check(self._rewards[name], samples)
-        if self._waiting + len(samples) > self.limits.waiting_images:
+        with self._waiting_for(len(samples)):
+            return await self._batchers[name].ask_all(samples)
+
+    async def score_groups(self, name: str, groups: Sequence[Group]) -> list[GroupAnswer]:
+        """Return the answer to each group.
+
+        Args:
+            name: The name of a groups' reward.
+            groups: What is to be scored.
+
+        Raises:
+            RequestError: If there are no groups (422), more candidates than a request or a group may have (413), or
+                more than may wait at present (429); if a group lacks what the reward looks at, or a text is too long.
+        """
+        self._check_groups(self._groups[name], groups)
+        with self._waiting_for(sum(map(_size, groups))):
+            return await self._group_batchers[name].ask_all(groups)
+
+    @contextmanager
+    def _waiting_for(self, count: int) -> Iterator[None]:
+        if self._waiting + count > self.limits.waiting_images:
             raise RequestError(
                 429,
                 f"{self._waiting} images wait for their scores, and at most {self.limits.waiting_images} may: ask again"
                 " later.",
             )
-        self._wait_for(len(samples))
+        self._wait_for(count)
         try:
-            return await self._batchers[name].ask_all(samples)
+            yield
         finally:
-            self._wait_for(-len(samples))
+            self._wait_for(-count)
 
     def _wait_for(self, change: int) -> None:
         self._waiting += change
         self.measures.waiting_images.set(self._waiting)
 
     def _check(self, reward: PointwiseReward, samples: Sequence[Sample]) -> None:
-        if not samples:
-            raise RequestError(422, "A request must hold at least one image, but got none.")
-        if len(samples) > self.limits.images:
-            raise RequestError(
-                413, f"A request must hold at most {self.limits.images} images, but got {len(samples)}."
-            )
+        self._check_count(len(samples))
         wants_prompts = any(modalities(task)[1] == "text" for task in reward.weights)
         for sample in samples:
             if wants_prompts and sample.prompt is None:
@@ -200,56 +241,129 @@ class RewardService:
                     422,
                     f"Each image must have a reference image for this reward, but {sample.name} has none.",
                 )
-            if sample.prompt is not None and len(sample.prompt) > self.limits.text_characters:
+            self._check_text(sample.prompt, sample.name)
+
+    def _check_groups(self, reward: GroupReward, groups: Sequence[Group]) -> None:
+        self._check_count(sum(map(_size, groups)))
+        for place, group in enumerate(groups):
+            if _size(group) < 2:
+                raise RequestError(
+                    422,
+                    f"Each group must hold at least two candidates, but group {place} has {_size(group)}.",
+                )
+            if _size(group) > self._batch_size:
                 raise RequestError(
                     413,
-                    f"A prompt must have at most {self.limits.text_characters} characters, but that of {sample.name}"
-                    f" has {len(sample.prompt)}.",
+                    f"A group must hold at most {self._batch_size} candidates, the batch size of the server, but group"
+                    f" {place} has {_size(group)}.",
                 )
+            if reward.looks_at("text") and group.prompt is None:
+                raise RequestError(
+                    422, f"Each group must have a prompt for this reward, but group {place} has none."
+                )
+            if reward.looks_at("image") and group.reference is None:
+                raise RequestError(
+                    422,
+                    f"Each group must have a reference image for this reward, but group {place} has none.",
+                )
+            self._check_text(group.prompt, f"group {place}")
+            for candidate, name in zip(group.candidates, group.names, strict=True):
+                if isinstance(candidate, str):
+                    self._check_text(candidate, name)
+
+    def _check_count(self, count: int) -> None:
+        if not count:
+            raise RequestError(422, "A request must hold at least one image, but got none.")
+        if count > self.limits.images:
+            raise RequestError(
+                413, f"A request must hold at most {self.limits.images} images, but got {count}."
+            )
+
+    def _check_text(self, text: str | None, name: str) -> None:
+        if text is not None and len(text) > self.limits.text_characters:
+            raise RequestError(
+                413,
+                f"A prompt must have at most {self.limits.text_characters} characters, but that of {name} has"
+                f" {len(text)}.",
+            )
 
     def _score_batch(self, name: str, samples: Sequence[Sample]) -> list[Answer]:
-        """Answers the samples of a batch; those that cannot be decoded get their errors and are left out."""
-        start = time.perf_counter()
         reward = self._rewards[name]
-        tasks = [partial(self._decode, sample, bool(reward.reference_keys)) for sample in samples]
-        decoded = run_tasks(tasks, torch.get_num_threads())
-        readable = [
-            (sample, images)
-            for sample, images in zip(samples, decoded, strict=True)
-            if not isinstance(images, ValueError)
-        ]
-        scored = iter(_score(reward, readable) if readable else ())
-        answers = [images if isinstance(images, ValueError) else next(scored) for images in decoded]
-        self.measures.images.labels(name).inc(sum(isinstance(answer, Score) for answer in answers))
-        self.measures.refused_images.labels(name).inc(
-            sum(not isinstance(answer, Score) for answer in answers)
+        return self._answer_batch(
+            name, samples, partial(_files, bool(reward.reference_keys)), partial(_score, reward)
         )
-        self.measures.batch_images.observe(len(samples))
-        self.measures.batch_seconds.observe(time.perf_counter() - start)
-        return answers
 
-    def _decode(self, sample: Sample, with_reference: bool) -> tuple[Tensor, Tensor | None] | ValueError:
-        decode = partial(decode_image, max_pixels=self.limits.pixels, formats=_FORMATS)
+    def _score_groups(self, name: str, groups: Sequence[Group]) -> list[GroupAnswer]:
+        reward = self._groups[name]
+        return self._answer_batch(name, groups, reward.files, reward.answer)
+
+    def _answer_batch(
+        self,
+        name: str,
+        requests: Sequence[Request],
+        files_of: Callable[[Request], list[tuple[bytes, str]]],
+        score: Callable[[Sequence[tuple[Request, list[Tensor]]]], list[Scored | ValueError]],
+    ) -> list[Scored | ValueError | TypeError]:
+        """Answers a batch; those requests whose files cannot be decoded get their errors and are left out."""
+        start = time.perf_counter()
+        files = [files_of(request) for request in requests]
+        tasks = [partial(self._decode, *file) for of_one in files for file in of_one]
+        decoded = iter(run_tasks(tasks, torch.get_num_threads()))
+        images = [[next(decoded) for _ in of_one] for of_one in files]
+        errors = [next((one for one in of_one if isinstance(one, ValueError)), None) for of_one in images]
+        readable = [
+            (request, cast(list[Tensor], of_one))
+            for request, of_one, error in zip(requests, images, errors, strict=True)
+            if error is None
+        ]
+        scored = iter(score(readable) if readable else ())
+        answers = [next(scored) if error is None else error for error in errors]
+        failed = sum(
+            _size(request)
+            for request, answer in zip(requests, answers, strict=True)
+            if isinstance(answer, ValueError)
+        )
+        count = sum(map(_size, requests))
+        self.measures.images.labels(name).inc(count - failed)
+        self.measures.refused_images.labels(name).inc(failed)
+        self.measures.batch_images.observe(count)
+        self.measures.batch_seconds.observe(time.perf_counter() - start)
+        return list(answers)
+
+    def _decode(self, content: bytes, name: str) -> Tensor | ValueError:
         try:
-            reference = None
-            if with_reference:
-                reference = decode(cast(bytes, sample.reference), sample.reference_name)
-            return decode(sample.image, sample.name), reference
+            return decode_image(content, name, max_pixels=self.limits.pixels, formats=_FORMATS)
         except ValueError as error:
             return error
 
 
-def _score(
-    reward: PointwiseReward, batch: Sequence[tuple[Sample, tuple[Tensor, Tensor | None]]]
-) -> list[Answer]:
+def _size(request: Sample | Group) -> int:
+    """How many candidates a request has."""
+    return len(request.candidates) if isinstance(request, Group) else 1
+
+
+def _find(name: str | None, names: Sequence[str], kind: str) -> str:
+    if name is None and names:
+        return names[0]
+    if name not in names:
+        raise RequestError(
+            404, f"The {kind} must be one of {', '.join(names) or 'none'}, but got {name!r:.200}."
+        )
+    return cast(str, name)
+
+
+def _files(with_reference: bool, sample: Sample) -> list[tuple[bytes, str]]:
+    """What of a sample is to be decoded, and what messages call it."""
+    files = [(sample.image, sample.name)]
+    return [*files, (cast(bytes, sample.reference), sample.reference_name)] if with_reference else files
+
+
+def _score(reward: PointwiseReward, batch: Sequence[tuple[Sample, list[Tensor]]]) -> list[Score | ValueError]:
     device = reward.model.device
     rewards, info = reward(
-        [image.to(device) for _, (image, _) in batch],
+        [images[0].to(device) for _, images in batch],
         [sample.prompt or "" for sample, _ in batch],
-        [
-            {} if reference is None else dict.fromkeys(reward.reference_keys, reference.to(device))
-            for _, (_, reference) in batch
-        ],
+        [dict.fromkeys(reward.reference_keys, images[-1].to(device)) for _, images in batch],
     )
     finite = rewards.isfinite().tolist()
     columns = {task: scores.tolist() for task, scores in info["scores"].items()}

@@ -77,9 +77,11 @@ def serve(
         raise ModuleNotFoundError(f"`unisim serve` needs {', '.join(missing)}: {install_extra('serve')}.")
     from unisim_metrics.integrations.serving.app import create_app
     from unisim_metrics.integrations.serving.configuration import read_rewards
+    from unisim_metrics.integrations.serving.groups import GroupReward, groups_of_models
     from unisim_metrics.integrations.serving.limits import TOKEN_VARIABLE, Limits
     from unisim_metrics.integrations.serving.server import listen, run
     from unisim_metrics.integrations.serving.service import RewardService, rewards_of_models
+    from unisim_metrics.models.kept import as_model
 
     limits = Limits(
         body_bytes=max_body * 2**20,
@@ -95,12 +97,15 @@ def serve(
         both = sorted(set(served).intersection(named))
         if both:
             raise ValueError(f"Each reward must have a name of its own, but {both[0]!r} is that of two.")
-        served.update(rewards_of_models(named, device))
+        loaded = {name: as_model(source) for name, source in named.items()}
+        served.update(rewards_of_models(loaded, device))
+        groups = {name: GroupReward.of(reward) for name, reward in served.items()} | groups_of_models(loaded)
         token = os.environ.get(TOKEN_VARIABLE) or None
         if token is None and host not in ("127.0.0.1", "::1", "localhost"):
             print_note(f"Note: {TOKEN_VARIABLE} is not set, so all who reach {host} can ask for rewards.")
-        service = RewardService(served, limits, batch_size=batch_size, wait=wait / 1000)
-        print_note(f"Rewards: {', '.join(service.names)}")
+        service = RewardService(served, limits, batch_size=batch_size, wait=wait / 1000, groups=groups)
+        print_note(f"Rewards: {', '.join(service.names) or 'none'}")
+        print_note(f"Rewards of groups: {', '.join(service.group_names)}")
         run(create_app(service, token), opened, grace=grace, tell=print_note)
 
 

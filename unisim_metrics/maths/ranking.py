@@ -41,6 +41,11 @@ def meetings(scores: Tensor) -> Tensor:
     return (present.unsqueeze(-1) & present.unsqueeze(-2) & different).long()
 
 
+def win_rates(scores: Tensor) -> Tensor:
+    """Share of the others in its group that each alternative beats, `[B, N]`; ties count a half, absent are NaN."""
+    return wins(scores).sum(dim=-1) / (2 * meetings(scores).sum(dim=-1))
+
+
 def rank(scores: Tensor) -> Tensor:
     """Rank of every alternative in its group: 1 is the best, ties share their mean rank, absent ones are NaN."""
     losses = wins(scores).sum(dim=-2)
