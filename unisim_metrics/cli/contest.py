@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unisim_metrics.cli.output import Result, shown_p
+from unisim_metrics.cli.output import Result, shown_p, signed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,16 +88,16 @@ class Contest:
         remarks = [
             f"p: exact sign test{holm}. Brackets: {100 * self.confidence:g} % intervals, each by itself."
         ]
-        shares = [duel.detectable for duel in verdict.duels]
+        shares = [duel.detectable for duel in verdict.duels if duel.ties < verdict.trials]
         known = [share for share in shares if share is not None]
-        if len(known) == len(shares):
-            remarks.append(
-                f"Such {self.unit} show a true share of wins of {100 * max(known):.0f} % or more in 80 % of cases,"
-                " were it the only pair."
-            )
-        else:
+        if len(known) < len(shares):
             remarks.append(
                 f"So few {self.unit} would not show even a share of wins of 100 % in 80 % of cases."
+            )
+        elif shares:
+            remarks.append(
+                f"{verdict.trials:,} such {self.unit} show a true share of wins of {100 * max(known):.0f} % or more in"
+                " 80 % of cases, were it the only pair."
             )
         if self.is_of_one_group and len(self.trials) > 1:
             remarks.append(f"All {self.unit} are held against the same: the verdict is about that alone.")
@@ -254,13 +254,6 @@ def check_confidence(confidence: float) -> None:
     """Raise a `ValueError` unless the confidence lies between 0 and 1."""
     if not 0 < confidence < 1:
         raise ValueError(f"Option --confidence must lie between 0 and 1, but got {confidence:g}.")
-
-
-def signed(figure: Estimate, places: int) -> str:
-    """Return a figure of either sign with its interval; a dash for ends that nothing tells."""
-    if math.isnan(figure.low):
-        return f"{figure.value:+.{places}f} [–]"
-    return f"{figure.value:+.{places}f} [{figure.low:+.{places}f}, {figure.high:+.{places}f}]"
 
 
 def _with_ends(name: str, figure: Estimate) -> dict[str, float]:

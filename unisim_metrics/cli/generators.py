@@ -11,6 +11,7 @@ from unisim_metrics.cli import figure
 from unisim_metrics.cli.contest import Contest
 from unisim_metrics.cli.output import Output
 from unisim_metrics.cli.pairs import match_generators, read_prompts
+from unisim_metrics.cli.report.page import write_report
 from unisim_metrics.cli.scoring import Scoring
 
 
@@ -21,6 +22,7 @@ def rank_generators(
     destination: Output,
     save_figure: Path | None,
     confidence: float,
+    report: Path | None,
 ) -> None:
     """Compare generators over prompts; a prompt with an unreadable image is left out.
 
@@ -88,6 +90,8 @@ def rank_generators(
     if save_figure is not None:
         title = f"Win rate over {len(judged)} prompts"
         figure.save_generators(save_figure, result.rows, title, contest.signature)
+    if report is not None:
+        write_report(report, contest, len(prompts) - len(judged))
     if model.unreadable:
         raise typer.Exit(1)
 

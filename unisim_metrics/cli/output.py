@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -21,6 +21,9 @@ from rich.text import Text
 
 from unisim_metrics.cli.terminal import can_print, print_error, print_note, visible
 from unisim_metrics.text_files import write_text
+
+if TYPE_CHECKING:
+    from unisim_metrics.statistics.intervals import Estimate
 
 # A longer table helps nobody: its middle is left out (JSON and CSV hold all rows).
 _MOST_ROWS = 60
@@ -257,6 +260,13 @@ def print_table(result: Result) -> None:
 def shown_p(p: float) -> str:
     """Return a p-value with four places, a smaller one by its power of ten."""
     return f"{p:.4f}" if p >= 0.0001 else f"{p:.0e}"
+
+
+def signed(figure: Estimate, places: int) -> str:
+    """Return a figure of either sign with its interval; a dash for ends that nothing tells."""
+    if math.isnan(figure.low):
+        return f"{figure.value:+.{places}f} [–]"
+    return f"{figure.value:+.{places}f} [{figure.low:+.{places}f}, {figure.high:+.{places}f}]"
 
 
 def _print_rows(console: Console, result: Result) -> None:

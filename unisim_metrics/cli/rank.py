@@ -15,6 +15,7 @@ from unisim_metrics.cli.generators import rank_generators
 from unisim_metrics.cli.image_files import find_images
 from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.pairs import Pair
+from unisim_metrics.cli.report.page import check_report
 from unisim_metrics.cli.score import describe
 from unisim_metrics.cli.scoring import Scoring, check_text
 
@@ -59,6 +60,7 @@ def rank(
     guard_formulas: opt.GuardOption = False,
     save_figure: opt.FigureOption = None,
     confidence: opt.ConfidenceOption = 0.95,
+    report: opt.ReportOption = None,
 ) -> None:
     """Rank candidates for a text or an image, by quality, or generators over many prompts: who wins, how surely.
 
@@ -70,6 +72,7 @@ def rank(
     destination.check()
     figure.check(save_figure)
     check_confidence(confidence)
+    check_report(report)
     checked, checked_method = scoring.check()
     if text is not None and reference is not None:
         raise ValueError("Options --text and --reference must not be given together.")
@@ -80,8 +83,10 @@ def rank(
         if text is not None or reference is not None or captions:
             raise ValueError("Option --prompts must not come with --text, --reference or --caption.")
         folders = [Path(argument) for argument in inputs or []]
-        rank_generators(folders, prompts, scoring, destination, save_figure, confidence)
+        rank_generators(folders, prompts, scoring, destination, save_figure, confidence, report)
         return
+    if report is not None:
+        raise ValueError("Option --report must come with --prompts: it compares generators.")
     pairs = _candidates(inputs, text, reference, captions)
     file_model = scoring.encode(
         (item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None),

@@ -203,12 +203,12 @@ def detectable_share(
         power: How often the test is to show the difference, in (0, 1).
 
     Returns:
-        The share, in (1/2, 1]; None if even a share without any loss would not show.
+        The share, in (1/2, 1]; None if even a share without any loss would not show, or all are ties.
     """
     normal = NormalDist()
     level, chance = normal.inv_cdf((1 + confidence) / 2), normal.inv_cdf(power)
     variance, room = (1 - ties) / 4, trials + chance**2 - level**2
-    if room < 0:
+    if room < 0 or not variance:
         return None
     difference = math.sqrt(variance) * (math.sqrt(trials) * level + chance * math.sqrt(room))
     share = 0.5 + difference / (trials + chance**2)
