@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from command_line import unisim, write_image
 
-from unisim_metrics.cli.image_files import find_images, folder_images, natural_key
+from unisim_metrics.cli.image_files import find_images, folder_images
+from unisim_metrics.images.files import natural_key
 
 
 def names(found: list[Path], folder: Path) -> list[str]:

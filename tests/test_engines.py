@@ -44,11 +44,11 @@ def columns() -> dict[str, Any]:
 
 def run(code: str, folder: Path, after: str = "", **environment: str) -> None:
     """Run code on `photos.parquet`, in a process of its own, whose engine ends with it."""
-    (folder / "code.py").write_text(f"{PREAMBLE}{code}\n{after}\n", encoding="utf-8")
+    (folder / "snippet.py").write_text(f"{PREAMBLE}{code}\n{after}\n", encoding="utf-8")
     parquet.write_table(pyarrow.table(columns()), folder / "photos.parquet")
     paths = [path for path in sys.path if path]
     done = subprocess.run(
-        [sys.executable, "code.py"],
+        [sys.executable, "snippet.py"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment,
         capture_output=True,

@@ -12,7 +12,7 @@ from unisim_metrics.version import __version__
 
 if TYPE_CHECKING:
     from unisim_metrics import functional
-    from unisim_metrics.collections import UniSimScorer
+    from unisim_metrics.collections import UniSimScorer, score_collection
     from unisim_metrics.losses import UniSimLoss
     from unisim_metrics.metrics import UniSimRanking, UniSimScore
     from unisim_metrics.models import PerceptualModel, list_models, load_model
@@ -30,6 +30,7 @@ __all__ = [
     "functional",
     "list_models",
     "load_model",
+    "score_collection",
 ]
 
 
@@ -44,7 +45,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "": ("functional",),
-        "collections": ("UniSimScorer",),
+        "collections": ("UniSimScorer", "score_collection"),
         "losses": ("UniSimLoss",),
         "metrics": ("UniSimRanking", "UniSimScore"),
         "models": ("PerceptualModel", "list_models", "load_model"),

@@ -19,6 +19,10 @@ class GradientError(UniSimError, ValueError):
     """Pixels require gradients of a model through which none reach them. The message tells the way out."""
 
 
+class BadRowsError(UniSimError, ValueError, OSError):
+    """More rows of a collection cannot be scored than are allowed. The message tells how many, and the last reason."""
+
+
 class ImageReadError(UniSimError, ValueError, OSError):
     """A file cannot be read as an image. The message names the file."""
 

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from unisim_metrics.cli import (
     bench,
+    collection,
     compare,
     demo,
     evaluate_module,
@@ -99,6 +100,7 @@ app.command("publish")(train.publish)
 app.command("install-evaluate")(evaluate_module.install_evaluate)
 app.command("publish-evaluate")(evaluate_module.publish_evaluate)
 app.add_typer(bench.app, name="bench")
+app.add_typer(collection.app, name="collection")
 
 
 def main() -> None:

@@ -117,6 +117,59 @@ ReportOption = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+_COLLECTION = "Large collections"
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="Stream a collection of any size into a folder of Parquet shards, --output: local. Inputs may be .tar,"
+        " .parquet and .jsonl files, globs of them and URLs, too. A second run goes on where the first ended.",
+        rich_help_panel=_COLLECTION,
+    ),
+]
+ImageColumnOption = Annotated[
+    str | None,
+    typer.Option("--image-column", help="The column of the images; image.", rich_help_panel=_COLLECTION),
+]
+TextColumnOption = Annotated[
+    str | None, typer.Option("--text-column", help="The column of the texts.", rich_help_panel=_COLLECTION)
+]
+ReferenceColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reference-column",
+        help="The column of the images that images are held against.",
+        rich_help_panel=_COLLECTION,
+    ),
+]
+KeepColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep-column", help="A column that goes into the output; repeatable.", rich_help_panel=_COLLECTION
+    ),
+]
+KeepEmbeddingOption = Annotated[
+    bool,
+    typer.Option("--keep-embedding", help="Write the vectors, too.", rich_help_panel=_COLLECTION),
+]
+RowsPerShardOption = Annotated[
+    int | None,
+    typer.Option(
+        "--rows-per-shard",
+        min=1,
+        help="Image files that make a shard; 10000. A table or an archive is one.",
+        rich_help_panel=_COLLECTION,
+    ),
+]
+MaxBadOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bad",
+        min=0,
+        help="End the job when more rows than this cannot be scored.",
+        rich_help_panel=_COLLECTION,
+    ),
+]
 DEFAULT_MODEL = "unisim-mini"
 DEFAULT_BATCH_SIZE = 32
 

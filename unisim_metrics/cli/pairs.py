@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unisim_metrics.cli.image_files import folder_images, is_image_name
+from unisim_metrics.cli.image_files import folder_images
 from unisim_metrics.cli.tables import Row, is_table, read_rows
+from unisim_metrics.images.files import is_image_name
 from unisim_metrics.text_files import read_text, split_lines
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import typer
 
 from unisim_metrics.cli import figure
 from unisim_metrics.cli import options as opt
+from unisim_metrics.cli.collection import CollectionOptions, score_collection
 from unisim_metrics.cli.image_files import find_images
 from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.pairs import Pair, read_pairs
@@ -47,13 +48,33 @@ def score(
     output: opt.OutputOption = None,
     guard_formulas: opt.GuardOption = False,
     save_figure: opt.FigureOption = None,
+    engine: opt.EngineOption = None,
+    image_column: opt.ImageColumnOption = None,
+    text_column: opt.TextColumnOption = None,
+    reference_column: opt.ReferenceColumnOption = None,
+    keep_column: opt.KeepColumnOption = None,
+    keep_embedding: opt.KeepEmbeddingOption = False,
+    rows_per_shard: opt.RowsPerShardOption = None,
+    max_bad: opt.MaxBadOption = None,
 ) -> None:
     """Score images: by quality, against a text or an image, or pair by pair.
 
     [bold]unisim score photo.jpg[/] (quality)  ·  [bold]unisim score out/ --text "a red fox"[/]  ·
-    [bold]unisim score pairs.csv --json[/]
+    [bold]unisim score pairs.csv --json[/]  ·  [bold]unisim score 'shards/*.tar' --engine local -o scored/[/]
     """
     scoring = Scoring(model, task, method, device, batch_size, resample, wording)
+    collection = CollectionOptions(
+        engine,
+        *(image_column, text_column, reference_column, tuple(keep_column or ())),
+        *(keep_embedding, rows_per_shard, max_bad),
+    )
+    collection.check()
+    if engine is not None:
+        if save_figure is not None:
+            raise ValueError("Option --save-figure must not be given with --engine.")
+        printed = Output(form, as_json, as_csv, guarded=guard_formulas)
+        score_collection(inputs, scoring, (text, reference), collection, output, printed)
+        return
     destination = Output(form, as_json, as_csv, output, guard_formulas)
     destination.check()
     figure.check(save_figure)

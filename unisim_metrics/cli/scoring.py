@@ -51,6 +51,13 @@ class Scoring:
             raise ValueError(f"Option --wording must be one of {tuple(WORDINGS)}, but got {self.wording!r}.")
         return check_task(self.task), check_method(self.method)
 
+    def tell_of_model(self) -> None:
+        """Say so where the model is the small one that comes with the package."""
+        if self.model == DEFAULT_MODEL:
+            print_note(
+                f"{DEFAULT_MODEL} is small: for scores to publish take a full-size model (--model; `unisim models`)."
+            )
+
     def encode(self, items: Iterable[Path | str], task: Task) -> FileModel:
         """Load the model and encode files and texts with it, as the task wants them.
 
@@ -63,10 +70,7 @@ class Scoring:
         from unisim_metrics.models import load_model
 
         warnings.showwarning = lambda message, *_, **__: print_warning(str(message))
-        if self.model == DEFAULT_MODEL:
-            print_note(
-                f"{DEFAULT_MODEL} is small: for scores to publish take a full-size model (--model; `unisim models`)."
-            )
+        self.tell_of_model()
         model = FileModel(
             load_model(self.model, device=pick_device(self.device), resample=cast(Resample, self.resample)),
             self.batch_size,

@@ -10,8 +10,27 @@ from typing import TYPE_CHECKING
 from unisim_metrics.lazy import lazily
 
 if TYPE_CHECKING:
+    from unisim_metrics.collections.collection import CollectionReport, score_collection
+    from unisim_metrics.collections.progress import Progress
     from unisim_metrics.collections.scorer import UniSimScorer
+    from unisim_metrics.collections.summary import Summary, filter_collection, summarize_collection
 
-__all__ = ["UniSimScorer"]
+__all__ = [
+    "CollectionReport",
+    "Progress",
+    "Summary",
+    "UniSimScorer",
+    "filter_collection",
+    "score_collection",
+    "summarize_collection",
+]
 
-__getattr__, __dir__ = lazily(__name__, {"scorer": ("UniSimScorer",)})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "collection": ("CollectionReport", "score_collection"),
+        "progress": ("Progress",),
+        "scorer": ("UniSimScorer",),
+        "summary": ("Summary", "filter_collection", "summarize_collection"),
+    },
+)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -146,9 +147,35 @@ class UniSimScorer:
         return signature(self.model, self.task, self.method, self.prompts, SCORED_ALONE)
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """Where what is scored comes from and, if the task has it, what it is scored against."""
+        image = Source("image", self.image_column)
+        if self.text is not None or self.text_column is not None:
+            text = Source("text", self.text_column, self.text)
+            return (text, image) if self.task == "caption" else (image, text)
+        if self.reference is not None or self.reference_column is not None:
+            return image, Source("image", self.reference_column, self.reference)
+        return (image,)
+
+    @property
     def needed_columns(self) -> tuple[str, ...]:
         """The columns that are scored."""
-        return tuple(source.column for source in self._sources() if source.column is not None)
+        return tuple(source.column for source in self.sources if source.column is not None)
+
+    @property
+    def rows_at_a_time(self) -> int:
+        """How many rows pass through the model at a time. It loads the model."""
+        return self.batch_size or self._load().batch_size
+
+    def replaced(self, **changes: Any) -> UniSimScorer:
+        """Return the same scorer with other arguments.
+
+        Args:
+            changes: What is another, by name, of what does not decide the task.
+        """
+        other = copy.copy(self)
+        other.__dict__.update(changes)
+        return other
 
     def __call__(self, batch: Batch) -> Result:
         """Score a batch; see the class.
@@ -167,7 +194,7 @@ class UniSimScorer:
         (result,) = self.stream([batch])
         return result
 
-    def stream(self, batches: Iterable[Batch]) -> Iterator[Result]:
+    def stream(self, batches: Iterable[Batch]) -> Generator[Result, None, None]:
         """Score batches one after the other, in order; what comes next is decoded while one is scored.
 
         Args:
@@ -182,7 +209,7 @@ class UniSimScorer:
     def _score(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Result]]:
         """Each batch with its new columns."""
         loaded = self._load()
-        size = self.batch_size or loaded.batch_size
+        size = self.rows_at_a_time
         waiting: deque[tuple[Batch, int]] = deque()
 
         def cut() -> Iterator[list[Pair]]:
@@ -253,16 +280,6 @@ class UniSimScorer:
             )
         return task
 
-    def _sources(self) -> list[Source]:
-        """Where predictions and, if the task has them, targets come from."""
-        image = Source("image", self.image_column)
-        if self.text is not None or self.text_column is not None:
-            text = Source("text", self.text_column, self.text)
-            return [text, image] if self.task == "caption" else [image, text]
-        if self.reference is not None or self.reference_column is not None:
-            return [image, Source("image", self.reference_column, self.reference)]
-        return [image]
-
     def _pairs(self, batch: Batch) -> list[Pair]:
         """The cells of each row: what is scored, and against what.
 
@@ -281,7 +298,7 @@ class UniSimScorer:
             raise ValueError(f"Columns of the `batch` must have the same length, but got {lengths}.")
         count = next(iter(lengths.values()))
         sides = [
-            [None] * count if source.column is None else columns[source.column] for source in self._sources()
+            [None] * count if source.column is None else columns[source.column] for source in self.sources
         ]
         return list(zip(sides[0], sides[1] if len(sides) > 1 else [None] * count, strict=True))
 
@@ -316,7 +333,7 @@ class UniSimScorer:
                 device = "cuda" if torch.cuda.is_available() else "cpu"
             model = as_model(self.model_name_or_path, device, **self.load_options)
             self._loaded = PairScorer(
-                model, self._sources(), self.task, self.method, self.prompts, self.keep_embedding
+                model, self.sources, self.task, self.method, self.prompts, self.keep_embedding
             )
         return self._loaded
 

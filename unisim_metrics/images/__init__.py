@@ -1,7 +1,8 @@
-"""Images of every kind in, one batch of pixels out: inputs, decoding, resizing, normalising, and the threads for it.
+"""Images of every kind in, one batch of pixels out: finding, decoding, resizing, normalising, and the threads for it.
 
-May live here: what turns files, Pillow images, arrays and tensors into pixels. It knows no task and no model;
-it imports `errors` and `lazy` alone. The public names load on first use: how a model wants its images needs no torch.
+May live here: what finds image files, and what turns files, Pillow images, arrays and tensors into pixels. It knows no
+task and no model; it imports `errors` and `lazy` alone. The public names load on first use: how a model wants its
+images needs no torch.
 """
 
 from __future__ import annotations

@@ -1,0 +1,81 @@
+"""Jobs over a collection that are killed and go on, in processes forked from this one, which has imported all once.
+
+    python interrupted_collections.py MODEL INPUT OUT KILLS
+
+Prints how often each output folder's job was killed: the first one not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unisim_metrics import UniSimScorer, load_model, score_collection
+from unisim_metrics.models import EncoderModel
+
+PAUSE = 0.01
+
+
+def slow(encode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Let every pass take a moment, in which a kill may fall."""
+
+    def encode_slowly(pixels: Tensor) -> Tensor:
+        time.sleep(PAUSE)
+        return encode(pixels)
+
+    return encode_slowly
+
+
+def start(model: EncoderModel, source: Path, folder: Path) -> int:
+    """Start a job in a process of its own and return its id."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        model.encode_pixels = slow(model.encode_pixels)  # type: ignore[method-assign]
+        scorer = UniSimScorer(model, batch_size=2, keep_embedding=True)
+        score_collection([source, f"{source}/*.tar"], folder, scorer, rows_per_shard=5)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    """Run from the command line."""
+    directory, source, out = (Path(argument) for argument in sys.argv[1:4])
+    torch.set_num_threads(1)
+    model = load_model(directory)
+    assert isinstance(model, EncoderModel)
+    chance = random.Random(0)
+    killed: list[int] = []
+    duration = 0.0
+    while sum(killed) < int(sys.argv[4]):
+        folder = out / f"{len(killed):02}"
+        killed.append(0)
+        while True:
+            begin = time.perf_counter()
+            child = start(model, source, folder)
+            if duration:  # of the first job, which is not disturbed
+                time.sleep(chance.uniform(0, duration))
+                os.kill(child, signal.SIGKILL)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if status == 0:
+                break
+            assert status == -signal.SIGKILL, status
+            killed[-1] += 1
+        duration = duration or time.perf_counter() - begin
+    print(json.dumps(killed))
+
+
+if __name__ == "__main__":
+    main()

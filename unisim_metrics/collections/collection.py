@@ -1,0 +1,235 @@
+"""`score_collection`: a collection of any size in, Parquet shards out, in bounded memory; a run that ended goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from unisim_metrics.collections.cells import Unreadable, read_image
+from unisim_metrics.collections.output import OutputFolder
+from unisim_metrics.collections.planning import Shard, plan
+from unisim_metrics.collections.progress import Progress, Tally
+from unisim_metrics.collections.rows import KEY, SOURCE, Wanted
+from unisim_metrics.collections.scorer import ERROR, UniSimScorer
+from unisim_metrics.collections.stores import is_url
+from unisim_metrics.images.preparation import read_pixels
+
+Engine = Literal["local"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True)
+class CollectionReport:
+    """What a finished job has done.
+
+    Attributes:
+        output: The folder of shards.
+        signature: What makes the scores.
+        rows: How many rows the folder holds.
+        errors: How many of them cannot be scored.
+        shards: How many shards it holds.
+        skipped: How many of them an earlier run had made.
+        seconds: How long this run took.
+    """
+
+    output: Path
+    signature: str
+    rows: int
+    errors: int
+    shards: int
+    skipped: int
+    seconds: float
+
+
+def score_collection(
+    inputs: Inputs,
+    output: str | os.PathLike[str],
+    scorer: UniSimScorer | None = None,
+    *,
+    engine: Engine = "local",
+    devices: Sequence[str] | None = None,
+    rows_per_shard: int = 10_000,
+    max_bad: int | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> CollectionReport:
+    """Score a collection of any size into a folder of Parquet shards.
+
+    Rows are read, decoded, scored and written in a stream, so memory does not grow with their number. A shard appears
+    under its name when it is complete; a second run with the same arguments skips those that are, removes what was
+    torn, and ends with the same bytes as a run that nobody disturbed. Within a shard rows stand in the order of the
+    input, whatever device or thread was first.
+
+    The columns are `unisim_source` and `unisim_key` (the file or archive, and which of its rows), those that the scorer
+    keeps by name, `unisim_score`, `unisim_error` (an empty text where there is none) and, if the scorer keeps it,
+    `unisim_embedding`. The metadata of each file hold the signature.
+
+    Args:
+        inputs: One or several of: a folder of images, with its subfolders; a glob; an image file; a WebDataset
+            (`.tar`, `.tar.gz`, `.tgz`); a table (`.parquet`, `.jsonl`) whose columns hold bytes, `{"bytes", "path"}`,
+            paths relative to the table, or URLs. Globs and files may be URLs of fsspec; `{000..099}` is a range.
+        output: The folder, on this machine.
+        scorer: How rows are scored, and which columns hold what; `UniSimScorer()` if None. Columns that it is to
+            keep must be named.
+        engine: `"local"`: this machine.
+        devices: Where to score, one thread each; the scorer's own device if None.
+        rows_per_shard: How many image files make a shard. An archive or a table is one, however large.
+        max_bad: How many rows may be bad before the job ends; any number if None.
+        progress: Is called after every batch with how far the job is.
+
+    Raises:
+        ValueError: If an argument is out of its range, an input holds nothing or lacks a column, the model does not
+            score the task, or the folder was written with another signature, other settings or other inputs.
+        BadRowsError: If more than `max_bad` rows cannot be scored. It is a ``ValueError`` and an ``OSError``.
+        OSError: If the folder cannot be written to.
+        ModuleNotFoundError: If pyarrow is missing.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"Argument `engine` must be one of {ENGINES}, but got {engine!r}.")
+    if rows_per_shard < 1:
+        raise ValueError(f"Argument `rows_per_shard` must be at least 1, but got {rows_per_shard}.")
+    if max_bad is not None and max_bad < 0:
+        raise ValueError(f"Argument `max_bad` must be at least 0 or None, but got {max_bad}.")
+    if is_url(os.fspath(output)):
+        raise ValueError(f"Argument `output` must be a folder on this machine, but got {output!r}.")
+    names = _listed(inputs)
+    scorer = UniSimScorer() if scorer is None else scorer
+    wanted = Wanted(scorer.sources, _kept_columns(scorer))
+    total, total_shards = _count(plan(names, wanted, rows_per_shard))
+    where: Sequence[str | None] = devices or [scorer.device]
+    scorers = [scorer.replaced(keep_columns=(SOURCE, KEY, *wanted.kept), device=device) for device in where]
+    settings: dict[str, Any] = {
+        "signature": scorers[0].signature,
+        "columns": list(wanted.names),
+        "kept": list(wanted.kept),
+        "embedding": scorer.keep_embedding,
+        "against": _constant(scorer),
+        "rows_per_shard": rows_per_shard,
+    }
+    folder = OutputFolder(Path(output), settings)
+    tally = Tally(total, total_shards, max_bad, progress)
+    _run(plan(names, wanted, rows_per_shard), scorers, folder, tally)
+    folder.complete(tally.shards, tally.rows, tally.errors)
+    return CollectionReport(
+        folder.path,
+        settings["signature"],
+        tally.rows,
+        tally.errors,
+        tally.shards,
+        tally.skipped,
+        tally.seconds,
+    )
+
+
+def _listed(inputs: Inputs) -> list[str]:
+    names = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    if not names:
+        raise ValueError("Argument `inputs` must name at least one folder, glob or file, but it is empty.")
+    return [os.fspath(name) for name in names]
+
+
+def _kept_columns(scorer: UniSimScorer) -> tuple[str, ...]:
+    if scorer.keep_columns is True:
+        raise ValueError(
+            "Argument `keep_columns` of the scorer must name the columns that a collection keeps, but got True."
+        )
+    return scorer.keep_columns or ()
+
+
+def _constant(scorer: UniSimScorer) -> str | None:
+    """What all rows are scored against: the text, or SHA-256 of the image's pixels.
+
+    Raises:
+        ValueError: If the image cannot be read.
+    """
+    if scorer.reference is None:
+        return scorer.text
+    image = read_image(scorer.reference, "reference")
+    if isinstance(image, Unreadable):
+        raise ValueError(image.reason)
+    pixels = read_pixels(image)
+    return hashlib.sha256(str(tuple(pixels.shape)).encode() + pixels.cpu().numpy().tobytes()).hexdigest()
+
+
+def _count(shards: Iterator[Shard]) -> tuple[int | None, int]:
+    """How many rows there are, if that is known, and how many shards."""
+    total: int | None = 0
+    number = 0
+    for shard in shards:
+        count = None if total is None else shard.count()
+        total = None if total is None or count is None else total + count
+        number += 1
+    return total, number
+
+
+def _run(
+    shards: Iterator[Shard], scorers: Sequence[UniSimScorer], folder: OutputFolder, tally: Tally
+) -> None:
+    """Score shards, one thread a scorer; the first error ends all."""
+    lock, stop = threading.Lock(), threading.Event()
+
+    def open_shards() -> Iterator[Shard]:
+        """Shards that are not complete; threads that ask for one at a time share them."""
+        while not stop.is_set():
+            with lock:
+                shard = next(shards, None)
+                written = None if shard is None else folder.find(shard)
+            if shard is None:
+                return
+            if written is None:
+                yield shard
+            else:
+                tally.skip(written.rows, written.errors)
+
+    def work(scorer: UniSimScorer) -> None:
+        try:
+            _score_shards(scorer, open_shards(), folder, tally)
+        finally:
+            stop.set()
+
+    if len(scorers) == 1:
+        work(scorers[0])
+        return
+    with ThreadPoolExecutor(len(scorers), thread_name_prefix="unisim-device") as pool:
+        for done in [pool.submit(work, scorer) for scorer in scorers]:
+            done.result()
+
+
+def _score_shards(scorer: UniSimScorer, shards: Iterator[Shard], folder: OutputFolder, tally: Tally) -> None:
+    """Score shards in one stream: what comes first of a shard is decoded while the last of the one before is scored."""
+    coming: deque[tuple[Shard, bool]] = deque()
+
+    def batches() -> Iterator[Any]:
+        for shard in shards:
+            left = shard.batches(scorer.rows_at_a_time)
+            batch = next(left)
+            for following in left:
+                coming.append((shard, False))
+                yield batch
+                batch = following
+            coming.append((shard, True))
+            yield batch
+
+    with closing(scorer.stream(batches())) as results:
+        for result in results:
+            shard, is_last = coming.popleft()
+            with folder.write(shard) as writer:
+                while True:
+                    writer.add(result)
+                    reasons = [reason for reason in result[ERROR] if reason]
+                    tally.add(len(result[ERROR]), len(reasons), reasons[-1] if reasons else "")
+                    if is_last:
+                        break
+                    result = next(results)
+                    _, is_last = coming.popleft()
+                writer.finish()
+            tally.finish_shard()
