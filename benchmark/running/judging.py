@@ -48,11 +48,14 @@ class Answer:
     Attributes:
         method: The way, for quality and attributes; None where there is one way only.
         choices: The index of the chosen alternative, `[n]`, or `UNANSWERED` or `NO_ALTERNATIVE`; None for retrieval.
+        margins: The score of the first alternative less that of the second, `[n]`, NaN where there are not two with a
+            score; None for retrieval.
         average_precision: For retrieval: of each query, `[n]`, by protocol; NaN for a query that has none.
     """
 
     method: Method | None = None
     choices: NDArray[np.uint8] | None = None
+    margins: NDArray[np.float64] | None = None
     average_precision: dict[Literal["medium", "hard"], NDArray[np.float64]] | None = None
 
     def values(self, labels: NDArray[np.uint8] | None) -> NDArray[np.float64]:
@@ -77,6 +80,7 @@ def judge_embeddings(
     answers = []
     for method in task_of(planned.dataset.task).methods:
         choices = np.full(len(planned.samples), UNANSWERED, dtype=np.uint8)
+        margins = np.full(len(planned.samples), np.nan)
         for start in range(0, len(answered), _AT_ONCE):
             part = answered[start : start + _AT_ONCE]
             samples = (planned.samples[index] for index in part)
@@ -84,8 +88,8 @@ def judge_embeddings(
                 [(sample.reference, sample.alternatives) for sample in samples]
             )
             scores = functional.compare(embeddings, references, alternatives, task, method or "naive")
-            choices[part] = _choose(scores)
-        answers.append(Answer(method, choices))
+            choices[part], margins[part] = _choose(scores), _margins(scores)
+        answers.append(Answer(method, choices, margins))
     return answers
 
 
@@ -152,7 +156,7 @@ def judge_comparisons(
     """
     task = cast("Task", planned.dataset.task)
     batches = share_batches(range(planned.n), batch_size, processes)
-    chosen: dict[int, int] = {}
+    chosen: dict[int, tuple[int, float]] = {}
     unreadable: dict[Path, str] = {}
     failure: Exception | None = None
 
@@ -171,17 +175,19 @@ def judge_comparisons(
                 references, alternatives = _columns(list(shown.values()))
                 with torch.no_grad():
                     scores = model.compare(references, alternatives, task=task)
-                chosen.update(zip(shown, _choose(scores).tolist(), strict=True))
+                answered = zip(_choose(scores).tolist(), _margins(scores).tolist(), strict=True)
+                chosen.update(zip(shown, answered, strict=True))
             advance(len(batch))
     except (ValueError, OSError) as error:
         failure = error
-    choices = np.full(planned.n, UNANSWERED, dtype=np.uint8)
+    choices, margins = np.full(planned.n, UNANSWERED, dtype=np.uint8), np.full(planned.n, np.nan)
     for theirs, problems, theirs_failed in processes.collect((chosen, unreadable, failure)):
         if theirs_failed is not None:
             raise theirs_failed
-        choices[list(theirs)] = list(theirs.values())
+        for index, (choice, margin) in theirs.items():
+            choices[index], margins[index] = choice, margin
         unreadable.update(problems)
-    return [Answer(choices=choices)], unreadable
+    return [Answer(choices=choices, margins=margins)], unreadable
 
 
 def demonstrate(model: PerceptualModel, planned: PlannedSet, count: int) -> PerceptualModel:
@@ -259,6 +265,13 @@ def _choose(scores: Tensor) -> NDArray[np.uint8]:
     """The best alternative of each sample, the first of several, or `NO_ALTERNATIVE` where none has a score."""
     choices = torch.where(scores.isnan().all(dim=-1), NO_ALTERNATIVE, functional.choose(scores))
     return choices.cpu().numpy().astype(np.uint8)
+
+
+def _margins(scores: Tensor) -> NDArray[np.float64]:
+    """How much higher the first of two alternatives scores than the second; NaN where there are not two."""
+    values = scores.double().cpu().numpy()
+    is_pair = (~np.isnan(values)).sum(axis=1) == 2
+    return np.where(is_pair, values[:, 0] - values[:, 1], np.nan)
 
 
 def _shows(sample: Sample, images: Collection[Path]) -> bool:

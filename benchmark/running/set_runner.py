@@ -125,6 +125,10 @@ class SetRunner:
             planned.dataset.id: found[planned.dataset.id] for planned in plans if planned.dataset.id in found
         }
 
+    def answer(self, planned: PlannedSet) -> Answered:
+        """Put one set to the model and return its answers; nothing is written."""
+        return self._askers([planned]).ask(planned, lambda count: None)()
+
     def _run_set(self, planned: PlannedSet, asker: Askers, advance: Callable[[int], object]) -> SetResult:
         start = time.perf_counter()
         judge = asker.ask(planned, advance)

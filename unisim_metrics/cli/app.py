@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from unisim_metrics.cli import (
     bench,
+    calibrate,
     collection,
     compare,
     demo,
@@ -90,6 +91,7 @@ def _program(
 app.command("score")(score.score)
 app.command("rank")(rank.rank)
 app.command("compare")(compare.compare)
+app.command("calibrate")(calibrate.calibrate)
 app.command("models")(models.models)
 app.command("convert")(models.convert)
 app.command("demo")(demo.demo)

@@ -27,8 +27,10 @@ def models(
     """List the models that --model takes by name.
 
     It also takes a local directory, a Hub id, an authors' .pt file, and [bold]open_clip:ARCHITECTURE/PRETRAINED[/].
+    With --json it tells, too, what scores are usually like, of the models that this was measured of.
     """
     from unisim_metrics.models.registry import REGISTRY, list_models
+    from unisim_metrics.models.typical import typical_scores
     from unisim_metrics.tasks import check_task
 
     destination = Output(form, as_json, as_csv, output, guard_formulas)
@@ -43,7 +45,13 @@ def models(
         }
         for entry in map(REGISTRY.__getitem__, list_models(checked))
     ]
-    destination.write(Result(rows, title="Models" if checked is None else f"Models for {checked}"))
+    destination.write(
+        Result(
+            rows,
+            title="Models" if checked is None else f"Models for {checked}",
+            json_rows=[row | {"typical_scores": typical_scores(row["name"])} for row in rows],
+        )
+    )
 
 
 def convert(

@@ -117,6 +117,16 @@ ReportOption = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        help="A file of `unisim calibrate`, which says what scores of this model mean.",
+        rich_help_panel=_SCORING,
+        exists=True,
+        dir_okay=False,
+    ),
+]
 _COLLECTION = "Large collections"
 EngineOption = Annotated[
     str | None,

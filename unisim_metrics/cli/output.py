@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unisim_metrics.cli.terminal import can_print, print_error, print_note, visible
+from unisim_metrics.cli.terminal import can_print, print_note, print_unreadable, visible
 from unisim_metrics.text_files import write_text
 
 if TYPE_CHECKING:
@@ -185,8 +185,7 @@ class Output:
         Raises:
             OSError: If the file cannot be written. The result is printed then.
         """
-        for path, reason in result.unreadable.items():
-            print_error(reason if str(path) in reason else f"{path}: {reason}")
+        print_unreadable(result.unreadable)
         if self.file is None:
             self._print(result, self.chosen() or Format.TABLE)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +18,10 @@ from unisim_metrics.cli.pairs import Pair
 from unisim_metrics.cli.report.page import check_report
 from unisim_metrics.cli.score import describe
 from unisim_metrics.cli.scoring import Scoring, check_text
+from unisim_metrics.cli.terminal import print_note
 
 if TYPE_CHECKING:
+    from unisim_metrics.calibration import Preference
     from unisim_metrics.cli.files import FileModel
     from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
@@ -53,6 +55,7 @@ def rank(
     device: opt.DeviceOption = None,
     batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
     resample: opt.ResampleOption = "bicubic",
+    calibration: opt.CalibrationOption = None,
     form: opt.FormatOption = None,
     as_json: opt.JsonOption = False,
     as_csv: opt.CsvOption = False,
@@ -74,6 +77,7 @@ def rank(
     check_confidence(confidence)
     check_report(report)
     checked, checked_method = scoring.check()
+    preference = None if calibration is None else read_preference(calibration)
     if text is not None and reference is not None:
         raise ValueError("Options --text and --reference must not be given together.")
     check_text(text, "--text")
@@ -82,6 +86,8 @@ def rank(
     if prompts is not None:
         if text is not None or reference is not None or captions:
             raise ValueError("Option --prompts must not come with --text, --reference or --caption.")
+        if preference is not None:
+            raise ValueError("Option --calibration must come with single candidates, not with --prompts.")
         folders = [Path(argument) for argument in inputs or []]
         rank_generators(folders, prompts, scoring, destination, save_figure, confidence, report)
         return
@@ -97,13 +103,18 @@ def rank(
         raise OSError(f"Nothing could be read. {' '.join(file_model.unreadable.values())}")
     scores, ranks, signature = rank_candidates(file_model, kept, checked, checked_method, scoring.prompts)
     order = sorted(range(len(kept)), key=lambda index: -scores[index])
+    rows: list[dict[str, Any]] = [
+        {"rank": ranks[index], "score": scores[index], "candidate": str(kept[index].candidate)}
+        for index in order
+    ]
+    if preference is not None:
+        gaps = [scores[index] - scores[order[0]] for index in order]
+        for row, chance in zip(rows, preference.chances(gaps, signature), strict=True):
+            row["preferred_to_first"] = chance
     title = "The odd one out" if checked == "odd-one-out" else describe(kept, text, reference, checked)
     destination.write(
         Result(
-            [
-                {"rank": ranks[index], "score": scores[index], "candidate": str(kept[index].candidate)}
-                for index in order
-            ],
+            rows,
             title=title,
             signature=signature,
             texts_cut=file_model.count_cut(),
@@ -116,6 +127,26 @@ def rank(
         )
     if file_model.unreadable:
         raise typer.Exit(1)
+
+
+def read_preference(file: Path) -> Preference:
+    """Return how likely people prefer one of two, from a calibration; a note tells if nobody was asked.
+
+    Raises:
+        ValueError: If the file is no calibration, or does not hold it.
+        OSError: If it cannot be read.
+    """
+    from unisim_metrics.calibration import read_calibration
+
+    preference = read_calibration(file).preference
+    if preference is None:
+        raise ValueError(
+            f"Option --calibration must name a file with human choices, but {file} has none: give `unisim calibrate`"
+            " a set of the benchmark (--dataset)."
+        )
+    if preference.provenance == "demo":
+        print_note(f"{file} was fitted to demo data, which nobody judged: its chances say nothing of people.")
+    return preference
 
 
 def _candidates(

@@ -19,6 +19,7 @@ from unisim_metrics.cli.scoring import Scoring, check_text
 from unisim_metrics.cli.tables import is_table
 
 if TYPE_CHECKING:
+    from unisim_metrics.calibration import ReferenceSample
     from unisim_metrics.cli.files import FileModel
     from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
@@ -42,6 +43,7 @@ def score(
     device: opt.DeviceOption = None,
     batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
     resample: opt.ResampleOption = "bicubic",
+    calibration: opt.CalibrationOption = None,
     form: opt.FormatOption = None,
     as_json: opt.JsonOption = False,
     as_csv: opt.CsvOption = False,
@@ -60,7 +62,8 @@ def score(
     """Score images: by quality, against a text or an image, or pair by pair.
 
     [bold]unisim score photo.jpg[/] (quality)  ·  [bold]unisim score out/ --text "a red fox"[/]  ·
-    [bold]unisim score pairs.csv --json[/]  ·  [bold]unisim score 'shards/*.tar' --engine local -o scored/[/]
+    [bold]unisim score pairs.csv --json[/]  ·  [bold]unisim score out/ --calibration mine.json[/]  ·
+    [bold]unisim score 'shards/*.tar' --engine local -o scored/[/]
     """
     scoring = Scoring(model, task, method, device, batch_size, resample, wording)
     collection = CollectionOptions(
@@ -70,8 +73,9 @@ def score(
     )
     collection.check()
     if engine is not None:
-        if save_figure is not None:
-            raise ValueError("Option --save-figure must not be given with --engine.")
+        for option, given in (("--save-figure", save_figure), ("--calibration", calibration)):
+            if given is not None:
+                raise ValueError(f"Option {option} must not be given with --engine.")
         printed = Output(form, as_json, as_csv, guarded=guard_formulas)
         score_collection(inputs, scoring, (text, reference), collection, output, printed)
         return
@@ -79,6 +83,7 @@ def score(
     destination.check()
     figure.check(save_figure)
     checked, checked_method = scoring.check()
+    sample = None if calibration is None else read_reference(calibration)
     pairs = find_pairs(inputs, text, reference, checked)
     file_model = scoring.encode(
         (item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None),
@@ -89,10 +94,16 @@ def score(
         raise OSError(f"Nothing could be read. {' '.join(file_model.unreadable.values())}")
     values, signature = score_pairs(file_model, readable, checked, checked_method, scoring.prompts)
     scores = dict(zip(readable, values, strict=True))
+    columns = {"score": scores}
+    if sample is not None:
+        columns["percentile"] = dict(zip(readable, sample.percentiles(values, signature), strict=True))
     title = describe(pairs, text, reference, checked)
     destination.write(
         Result(
-            [pair.columns() | {"score": scores.get(pair, math.nan)} for pair in pairs],
+            [
+                pair.columns() | {name: column.get(pair, math.nan) for name, column in columns.items()}
+                for pair in pairs
+            ],
             title=title,
             signature=signature,
             summary={"mean": sum(values) / len(values), "count": len(values)},
@@ -106,6 +117,24 @@ def score(
         figure.save_ranking(save_figure, ranked, title, signature, reference)
     if file_model.unreadable:
         raise typer.Exit(1)
+
+
+def read_reference(file: Path) -> ReferenceSample:
+    """Return the reference sample of a calibration.
+
+    Raises:
+        ValueError: If the file is no calibration, or holds none.
+        OSError: If it cannot be read.
+    """
+    from unisim_metrics.calibration import read_calibration
+
+    sample = read_calibration(file).reference
+    if sample is None:
+        raise ValueError(
+            f"Option --calibration must name a file with a reference sample, but {file} has none: give"
+            " `unisim calibrate` images or pairs."
+        )
+    return sample
 
 
 def find_pairs(

@@ -17,6 +17,7 @@ from unisim_metrics.cli.terminal import errors, print_note, print_warning
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.files import FileModel
+    from unisim_metrics.images import Resample
     from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
 
@@ -37,6 +38,16 @@ class Scoring:
     def prompts(self) -> PromptsLike:
         """The texts of quality and attributes, as the metrics take them."""
         return cast("PromptsLike", self.wording)
+
+    @property
+    def place(self) -> str:
+        """The device to use, as torch names it; a `ValueError` if there is no such one."""
+        return pick_device(self.device)
+
+    @property
+    def resampling(self) -> Resample:
+        """How images are resized, as `load_model` takes it."""
+        return cast("Resample", self.resample)
 
     def check(self) -> tuple[Task | None, Method]:
         """Check what can be checked before a model is loaded, and return task and method.
@@ -66,13 +77,12 @@ class Scoring:
             OSError: If its weights cannot be reached.
         """
         from unisim_metrics.cli.files import FileModel
-        from unisim_metrics.images import Resample
         from unisim_metrics.models import load_model
 
         warnings.showwarning = lambda message, *_, **__: print_warning(str(message))
         self.tell_of_model()
         model = FileModel(
-            load_model(self.model, device=pick_device(self.device), resample=cast(Resample, self.resample)),
+            load_model(self.model, device=self.place, resample=self.resampling),
             self.batch_size,
             task,
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -29,6 +31,12 @@ def visible_lines(message: str) -> str:
 def print_error(message: str) -> None:
     """Print an error on stderr."""
     _print("Error: ", "bold red", message)
+
+
+def print_unreadable(unreadable: Mapping[Path, str]) -> None:
+    """Print which files could not be read, and why, on stderr."""
+    for path, reason in unreadable.items():
+        print_error(reason if str(path) in reason else f"{path}: {reason}")
 
 
 def print_warning(message: str) -> None:

@@ -212,4 +212,4 @@ def _cut(found: Mapping[str, SetResult], *results: SetResult) -> dict[str, int]:
     """Return how many texts were cut to the model's context, if any was in the whole table."""
     if not any(result.truncated_texts for result in found.values()):
         return {}
-    return {"texts cut": sum(result.truncated_texts or 0 for result in results)}
+    return {"texts_cut": sum(result.truncated_texts or 0 for result in results)}

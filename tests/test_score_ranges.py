@@ -1,0 +1,59 @@
+"""What scores are usually like: the file that comes with the package, and what measures it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from docs.experiments.score_ranges import SETS, measure
+from unisim_metrics import UniSimScore, load_model
+from unisim_metrics.benchmark import load_dataset
+from unisim_metrics.benchmark.demo import write_demo
+from unisim_metrics.cli import app
+from unisim_metrics.models import EncoderModel
+from unisim_metrics.models.typical import typical_scores
+
+pytest.importorskip("skimage")
+
+
+def test_ranges_are_of_todays_bundled_model() -> None:
+    """After a change of the model: `python -m docs.experiments.score_ranges --output …`, as its text says."""
+    model = load_model("unisim-mini")
+    found = typical_scores("unisim-mini")
+    assert list(found) == list(SETS)
+    for task, row in found.items():
+        assert row["signature"] == UniSimScore(model, task=task).signature  # type: ignore[arg-type]
+        assert row["low"] < row["middle"] < row["high"]
+    assert typical_scores("clip-vit-b-32") == {}
+
+
+def test_page_shows_them() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "concepts.md").read_text(encoding="utf-8")
+    for task, row in typical_scores("unisim-mini").items():
+        assert (
+            f"| `{task}` | {row['low']:.3f} | {row['middle']:.3f} | {row['high']:.3f} | {row['n']} |" in page
+        )
+
+
+def test_json_of_the_models_has_them() -> None:
+    content = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
+    by_name = {row["name"]: row["typical_scores"] for row in content["results"]}
+    assert by_name["unisim-mini"] == typical_scores("unisim-mini")
+    assert by_name["unisim-vit-l-14"] == {}
+    assert "typical" not in CliRunner().invoke(app, ["models", "--csv"]).stdout
+
+
+def test_percentiles_of_each_picture_once(tmp_path: Path, tiny_model: EncoderModel) -> None:
+    root = write_demo(tmp_path, 0, ["koniq-sharpness"])
+    samples = load_dataset("koniq-sharpness", root).samples()[:3]
+    images = list(dict.fromkeys(image for sample in samples for image in sample.alternatives))
+    metric = UniSimScore(tiny_model, task="sharpness", reduction="none")
+    scores = metric(images).double().numpy()
+    found = measure(tiny_model, "sharpness", root, 3)
+    assert found["n"] == len(images)
+    expected = np.percentile(scores, (5, 50, 95))
+    assert [found[name] for name in ("low", "middle", "high")] == pytest.approx(expected, abs=6e-4)
