@@ -404,7 +404,10 @@ class TestDevices:
         folder = write_folder(tmp_path / "photos", encoded(20, broken=[3]))
         score_collection(folder, tmp_path / "one", scorer, rows_per_shard=3)
         score_collection(folder, tmp_path / "two", scorer, rows_per_shard=3, devices=["cpu", "cpu:0"])
-        assert contents(tmp_path / "two") == contents(tmp_path / "one")
+        one, two = read(tmp_path / "one"), read(tmp_path / "two")
+        # Each has its own copy of the weights, at another alignment: the last bits may differ.
+        np.testing.assert_allclose(two.pop("unisim_score"), one.pop("unisim_score"), atol=1e-6)
+        assert two == one
 
     def test_an_error_of_one_ends_all(self, scorer: UniSimScorer, tmp_path: Path) -> None:
         folder = write_folder(tmp_path / "photos", [BROKEN] * 30)

@@ -66,8 +66,8 @@ def score_collection(
 
     Rows are read, decoded, scored and written in a stream, so memory does not grow with their number. A shard appears
     under its name when it is complete; a second run with the same arguments skips those that are, removes what was
-    torn, and ends with the same bytes as a run that nobody disturbed. Within a shard rows stand in the order of the
-    input, whatever device or thread was first.
+    torn, and ends, on the same device, with the same bytes as a run that nobody disturbed. Within a shard rows stand in
+    the order of the input, whatever thread was first.
 
     The columns are `unisim_source` and `unisim_key` (the file or archive, and which of its rows), those that the scorer
     keeps by name, `unisim_score`, `unisim_error` (an empty text where there is none) and, if the scorer keeps it,
