@@ -78,6 +78,7 @@ def test_what_cannot_be_read_ends_with_status_1(photos_folder: Path, model: tupl
         (["--engine", "slurm", "-o", "out"], "`engine` must be one of"),
         (["--engine", "local", "-o", "out", "--text", " "], "blank"),
         (["--engine", "local", "-o", "out", "--save-figure", "a.png"], "must not be given with --engine"),
+        (["--engine", "local", "-o", "out", "--calibration", __file__], "must not be given with --engine"),
         (["--engine", "local", "-o", "out", "--device", "nowhere"], "must name a device"),
     ],
 )
