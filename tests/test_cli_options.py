@@ -67,6 +67,8 @@ def test_every_result_comes_in_every_form() -> None:
     assert with_forms == {
         "unisim score",
         "unisim rank",
+        "unisim compare",
+        "unisim collection summarize",
         "unisim models",
         "unisim bench run",
         "unisim bench demo",

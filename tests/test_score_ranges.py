@@ -42,8 +42,10 @@ def test_page_shows_them() -> None:
 def test_json_of_the_models_has_them() -> None:
     content = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
     by_name = {row["name"]: row["typical_scores"] for row in content["results"]}
-    assert by_name["unisim-mini"] == typical_scores("unisim-mini")
-    assert by_name["unisim-vit-l-14"] == {}
+    assert by_name["unisim-mini"] == [
+        {"task": task, **found} for task, found in typical_scores("unisim-mini").items()
+    ]
+    assert by_name["unisim-vit-l-14"] == []
     assert "typical" not in CliRunner().invoke(app, ["models", "--csv"]).stdout
 
 
