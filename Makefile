@@ -12,8 +12,8 @@
 
 VENV ?= .venv
 LOWEST ?= .venv-lowest
-LOWEST_TESTS := test_versions.py test_bundled.py test_functional.py test_losses.py test_metrics.py test_ranking.py \
-	test_rewards.py test_signature.py
+LOWEST_TESTS := test_versions.py test_bundled.py test_checkpoint.py test_docs_trainers.py test_functional.py \
+	test_losses.py test_metrics.py test_ranking.py test_rewards.py test_signature.py test_watching.py
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP_FLAGS ?= --quiet

@@ -243,6 +243,13 @@ WRONG: dict[str, tuple[str, Any, int, str]] = {
         "image_b64",
     ),
     "a pickle without images": ("/", pickle.dumps({"prompts": []}), 422, "`images`"),
+    "a pickle with a payload": ("/", b"cos\nabort\n(tR.", 422, "GLOBAL"),
+    "a pickle with a payload in its list": (
+        "/pickle",
+        b"\x80\x04}\x8c\x06images](\x8c\x02os\x8c\x05abort\x93)Res.",
+        422,
+        "STACK_GLOBAL",
+    ),
     "an empty pickle": ("/", pickled_form([], []), 422, "at least one image"),
     "an empty body": ("/", b"", 422, "pickle"),
 }
@@ -256,7 +263,7 @@ class TestRefusals:
         path, body, status, message = WRONG[what]
         wrong, good = send(make_app(rewards), (path, body), ("/rewards", own_form(*TWO)))
         assert wrong.status_code == status, wrong.text
-        answer = pickle.loads(wrong.content) if path == "/" else wrong.json()
+        answer = pickle.loads(wrong.content) if path in ("/", "/pickle") else wrong.json()
         assert message in answer["error"]
         assert len(answer["error"]) < 2000
         assert good.json()["rewards"] == expected(rewards["tiny"], IMAGES[:2])

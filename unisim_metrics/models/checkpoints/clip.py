@@ -24,6 +24,7 @@ from unisim_metrics.models.checkpoints.directories import Base, load_base
 from unisim_metrics.models.checkpoints.weight_checks import describe_keys
 from unisim_metrics.models.lora import LORA_RANK, unisim_lora
 from unisim_metrics.models.registry import BASES
+from unisim_metrics.models.versions import allowed_globals
 
 _DDP_PREFIX = "module."
 _TOWER = "vision_model."
@@ -107,7 +108,7 @@ def read_state_dict(path: str | Path, key: str = "state_dict") -> dict[str, Tens
     if not Path(path).is_file():
         raise FileNotFoundError(f"Argument `path` must be a file, but got {str(path)!r}, which is none.")
     try:
-        with torch.serialization.safe_globals(_optimizer_globals()):
+        with allowed_globals(_optimizer_globals()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         refused = _REFUSED.search(str(error))
@@ -230,7 +231,7 @@ def _assemble(plain: dict[str, Tensor], adapter: dict[str, Tensor], base: Base) 
     kept = {key: original[key] for key in original.keys() - plain.keys()}
     base.model.load_state_dict({**plain, **kept}, strict=True)
     model = get_peft_model(base.model, unisim_lora(base.name))
-    result: Any = set_peft_model_state_dict(model, adapter)
+    result: Any = set_peft_model_state_dict(model, dict(adapter))  # old versions of peft rename in place
     names = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
     if result.unexpected_keys or names != adapter.keys():
         raise CheckpointError(

@@ -21,7 +21,7 @@ from unisim_metrics.models.hashing import hash_weights
 from unisim_metrics.models.lora import read_base_hash
 from unisim_metrics.models.registry import REGISTRY
 from unisim_metrics.models.sources.hub import fetch_snapshot, is_hub_id
-from unisim_metrics.models.versions import stable_weights
+from unisim_metrics.models.versions import nested_weights, stable_weights
 
 __all__ = [
     "PROCESSOR_FILES",
@@ -141,9 +141,17 @@ def read_dual_encoder(directory: Path) -> Any:
             f" holds one of type {settings.get('model_type')!r}. {other_ways()}"
         )
     try:
+        weights = nested_weights(directory, settings)
+        source: dict[str, Any] = {"pretrained_model_name_or_path": directory}
+        if weights is not None:
+            source = {
+                "pretrained_model_name_or_path": None,
+                "config": kind.config_class.from_pretrained(directory, local_files_only=True),
+                "state_dict": weights,
+            }
         with no_progress_bar(), torch.device("cpu"):  # whatever `torch.set_default_device` says
             read: Any = kind.from_pretrained(
-                directory,
+                **source,
                 output_loading_info=True,
                 local_files_only=True,
                 weights_only=True,

@@ -64,7 +64,6 @@ def load_generative(
         CheckpointError: If weights are not exactly the model's, or the adapter's.
         ImportError: If transformers is too old for generative models.
     """
-    require_transformers("A generative model", GENERATIVE_TRANSFORMERS)
     if dtype is None and device_map is None and torch.device(device or "cpu").type == "cpu":
         dtype = torch.float32
     if processor is None:
@@ -118,7 +117,9 @@ def read_generative(directory: Path, dtype: torch.dtype | None = None, device_ma
     Raises:
         CheckpointError: If weights are missing, left over, of a wrong shape, or do not fit the devices.
         ModuleNotFoundError: If `device_map` is given and accelerate is not installed.
+        ImportError: If transformers is too old for generative models.
     """
+    require_transformers("A generative model", GENERATIVE_TRANSFORMERS)
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
@@ -174,7 +175,9 @@ def read_processor(directory: Path, resample: Resample = "bicubic") -> Any:
 
     Raises:
         ValueError: If there is none that prepares images and text.
+        ImportError: If transformers is too old for generative models.
     """
+    require_transformers("A generative model", GENERATIVE_TRANSFORMERS)
     import transformers
 
     auto: Any = transformers
