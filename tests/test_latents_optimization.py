@@ -80,7 +80,7 @@ class TestOptimization:
                     **{**tiny.arguments, "output_type": "latent"}, latents=start + step * along
                 ).images
                 with torch.no_grad():
-                    rewards.append(float(redness(LatentDecoder(tiny.pipe).decode(final, 64, 64))))
+                    rewards.append(float(redness(LatentDecoder(tiny.pipe).decode(final, (64, 64)))))
             return (rewards[1] - rewards[0]) / 0.1
 
         steepest = slope(direction)

@@ -276,7 +276,7 @@ class TestDecoding:
     def test_another_autoencoder(self) -> None:
         pipe, vae = tiny_flux(), tiny_preview_vae()
         latents = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0))
-        pictures = LatentDecoder(pipe, vae).decode(latents, 64, 64)
+        pictures = LatentDecoder(pipe, vae).decode(latents, (64, 64))
         unpacked = latents.view(2, 8, 8, 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(2, 4, 16, 16)
         torch.testing.assert_close(pictures, vae.decode(unpacked).sample / 2 + 0.5)
 

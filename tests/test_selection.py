@@ -468,3 +468,88 @@ class TestWrongUse:
         assert result.images[1].tobytes() == again.tobytes()
         with pytest.raises(ValueError, match="`pipe` must be a pipeline that takes `num_images_per_prompt`"):
             best_of_n(pipe, n=3, task="quality", model_name_or_path=tiny_model, prune={0: 1})
+
+
+class TestZeroOrder:
+    def test_rounds_are_made_of_neighbours_of_the_best(self, tiny_model: EncoderModel) -> None:
+        """The search once more, by hand, on the initial latents."""
+        tiny = Tiny("sd", images=1)
+        settings = {"search": "zero-order", "rounds": 3, "radius": 0.6, "seed": 5, **tiny.arguments}
+        result = best_of_n(tiny.pipe, n=2, reference=TEXT, model_name_or_path=tiny_model, **settings)  # type: ignore[arg-type]
+        latents, scores, images = [], [], []
+        for round_ in range(3):
+            fresh = [torch.randn(1, 4, 16, 16, generator=seeded(5 + 2 * round_ + place)) for place in (0, 1)]
+            if round_:
+                best = latents[int(torch.stack(scores).argmax())]
+                fresh = [0.8 * best + 0.6 * noise for noise in fresh]
+            for noise in fresh:
+                images.append(tiny.pipe(**tiny.arguments, latents=noise).images)
+                latents.append(noise)
+                scores.append(unisim_score(images[-1], TEXT, tiny_model))
+        order = torch.stack(scores).argsort(descending=True, stable=True)
+        assert result.seeds == [5 + int(place) for place in order]
+        assert len(result.images) == len(result.noises) == len(result.scores) == 6
+        torch.testing.assert_close(result.scores, torch.stack(scores)[order], atol=1e-5, rtol=0)
+        torch.testing.assert_close(result.images, torch.cat(images)[order], atol=1e-4, rtol=0)
+
+    @pytest.mark.parametrize(
+        ("name", "batch_size"),
+        [("sd", 1), ("sd", 2), ("sd3", 1), ("flux", 2), ("flux-img2img", 1), ("sd-inpaint", 1)],
+    )
+    def test_every_image_can_be_made_again(
+        self, name: str, batch_size: int, tiny_model: EncoderModel
+    ) -> None:
+        tiny = Tiny(name, images=1)
+        result = best_of_n(
+            tiny.pipe,
+            n=3,
+            reference=TEXT,
+            model_name_or_path=tiny_model,
+            search="zero-order",
+            rounds=2,
+            batch_size=batch_size,
+            **tiny.arguments,
+        )
+        assert sorted(len(noise.seeds) for noise in result.noises) == [1, 1, 1, 2, 2, 2]
+        for image, noise in zip(result.images, result.noises, strict=True):
+            assert sum(weight**2 for weight in noise.weights) == pytest.approx(1.0)
+            with noise.drawn() as generator:
+                again = tiny.pipe(**tiny.arguments, generator=generator).images[0]
+            if batch_size == 1:
+                assert torch.equal(again, image)
+            else:
+                torch.testing.assert_close(again, image, atol=1e-4, rtol=0)
+
+    def test_it_finds_more_than_its_first_round(self) -> None:
+        tiny = Tiny("sd", images=1)
+        model = Chooser()
+        first = best_of_n(tiny.pipe, n=3, reference=TEXT, model_name_or_path=model, **tiny.arguments)
+        searched = best_of_n(
+            tiny.pipe,
+            n=3,
+            reference=TEXT,
+            model_name_or_path=model,
+            search="zero-order",
+            rounds=5,
+            **tiny.arguments,
+        )
+        assert redness(searched.best) > redness(first.best)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"search": "grid"}, r"`search` must be one of \('random', 'zero-order'\), but got 'grid'"),
+            ({"rounds": 3}, "`rounds` must be None without `search='zero-order'`"),
+            ({"search": "zero-order", "rounds": 1}, "`rounds` must be an integer of at least 2, but got 1"),
+            ({"search": "zero-order", "radius": 0.0}, "`radius` must be above 0 and at most 1, but got 0.0"),
+            ({"search": "zero-order", "radius": 1.5}, "`radius` must be above 0 and at most 1, but got 1.5"),
+            ({"search": "zero-order", "prune": {0: 1}}, "`prune` must be None with `search='zero-order'`"),
+            ({"search": "zero-order", "seed": [1, 2]}, "an integer or 8 different ones"),
+        ],
+    )
+    def test_wrong_arguments(self, arguments: dict[str, Any], message: str, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sd", images=1)
+        with pytest.raises(ValueError, match=message):
+            best_of_n(
+                tiny.pipe, n=2, reference=TEXT, model_name_or_path=tiny_model, **arguments, **tiny.arguments
+            )

@@ -69,8 +69,8 @@ class Row:
 
     def __str__(self) -> str:
         return (
-            f"| {self.pipeline} | {self.form} | {_interval(self.gains)} | {self.raised:.1%}"
-            f" | {_interval(self.second)} |"
+            f"| {self.pipeline} | {self.form} | {interval(self.gains)} | {self.raised:.1%}"
+            f" | {interval(self.second)} |"
         )
 
 
@@ -253,7 +253,7 @@ def _no_tokens(texts: list[str]) -> Tensor:
     return torch.zeros(len(texts), 1)
 
 
-def _interval(values: Tensor) -> str:
+def interval(values: Tensor) -> str:
     """Mean and half the width of its 95 % interval."""
     return f"{values.mean():+.4f} ± {1.96 * values.std() / len(values) ** 0.5:.4f}"
 

@@ -32,12 +32,12 @@ _WIDTH = 32  # of the text embeddings
 _TOKENS = 8
 
 
-def tiny_vae(latent_channels: int = 4, shift_factor: float | None = None) -> AutoencoderKL:
-    """An `AutoencoderKL` that turns 16 × 16 latents into 64 × 64 pixels."""
+def tiny_vae(latent_channels: int = 4, shift_factor: float | None = None, levels: int = 3) -> AutoencoderKL:
+    """An `AutoencoderKL` that turns 16 × 16 latents into 64 × 64 pixels, or 8 × 8 with one more level."""
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(8, *(16,) * (levels - 1)),
         norm_num_groups=4,
         latent_channels=latent_channels,
         scaling_factor=0.5,
@@ -64,14 +64,17 @@ def tiny_unet(in_channels: int = 4, **config: Any) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=_SIDE,
         in_channels=in_channels,
-        out_channels=4,
-        layers_per_block=1,
-        block_out_channels=(16, 32),
         norm_num_groups=8,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=8,
-        **{"cross_attention_dim": _WIDTH, **config},
+        **{
+            "out_channels": 4,
+            "layers_per_block": 1,
+            "block_out_channels": (16, 32),
+            "cross_attention_dim": _WIDTH,
+            **config,
+        },
     ).eval()
 
 

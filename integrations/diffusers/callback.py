@@ -7,13 +7,17 @@ import warnings
 from contextlib import ExitStack
 from typing import Any, cast
 
+import torch
 from diffusers import DiffusionPipeline
 from diffusers.callbacks import PipelineCallback
 from torch import Tensor
 from typing_extensions import Self
 
+from .components import autoencoder, denoiser
+from .families import Size
 from .latents import LatentDecoder
-from .previews import Step, StepRecorder, denoiser, wrapped
+from .listening import wrapped
+from .previews import Step, StepRecorder
 from .sampling import check_makes_images
 from .schedulers import check_scheduler
 
@@ -36,7 +40,7 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
         check_pipeline(pipe)
         self.pipe = pipe
         self.decoder = LatentDecoder(pipe, vae)
-        self.recorder = StepRecorder(pipe, keep_calls or self.decoder.packed, self._check_latents)
+        self.recorder = StepRecorder(pipe, keep_calls, self._check_latents)
         self._undo: ExitStack | None = None
         self._called = False
         self._stepped = False
@@ -103,7 +107,8 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
     @property
     def steps_in_run(self) -> int:
         """How many steps the running pipeline takes."""
-        return int(self.pipe.num_timesteps)
+        count = getattr(self.pipe, "num_timesteps", None)
+        return len(self.pipe.scheduler.timesteps) if count is None else int(count)
 
     def _check_entered(self) -> None:
         if self._undo is None:
@@ -112,8 +117,9 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
                 " `with callback: pipe(..., callback_on_step_end=callback)`."
             )
 
-    def _check_latents(self, latents: Tensor) -> None:
+    def _check_latents(self, latents: Tensor, size: Size | None) -> None:
         self._stepped = True
+        self.decoder.check(latents, size)
         self.check_batch(len(latents))
 
     def _check_arguments(self, arguments: dict[str, Any]) -> None:
@@ -152,10 +158,35 @@ def check_pipeline(pipe: Any) -> None:
     check_scheduler(pipe.scheduler)
 
 
+# Inpainting that leaves the whole picture to its ControlNet.
+_NOT_PASTED = (
+    "QwenImageControlNetInpaint",
+    "StableDiffusion3ControlNetInpaint",
+    "ZImageControlNetInpaint",
+)
+
+
 def pastes_back(pipe: DiffusionPipeline) -> bool:
     """Whether the pipeline overwrites a part of the latents after every step: inpainting by a model not made for it."""
-    if "Inpaint" not in type(pipe).__name__:
+    name = type(pipe).__name__
+    if "Inpaint" not in name or name.startswith(_NOT_PASTED):
         return False
-    channels = getattr(denoiser(pipe), "config", {}).get("in_channels")
-    latent_channels = pipe.vae.config.latent_channels
-    return channels in (latent_channels, 4 * latent_channels)  # four times where latents are packed
+    if name.startswith("KandinskyV22"):
+        return True  # though its denoiser is made for it
+    config = getattr(denoiser(pipe), "config", {})
+    # A denoiser made for it gets the mask too, and the masked picture.
+    return bool(config.get("in_channels") != 2 * autoencoder(pipe).config.get("latent_channels", 0) + 1)
+
+
+def predicted(step: Step, latents: Tensor, last: bool) -> Tensor:
+    """The predicted image of a step as the pipeline would finish it.
+
+    Args:
+        step: The step.
+        latents: What the pipeline made of its result: inpainting pastes the kept part of the picture into it.
+        last: Whether it is the last step, after which what was pasted is the picture itself, without noise.
+    """
+    x0 = step.x0()
+    if not last or latents is step.result or latents.shape != step.result.shape:
+        return x0
+    return torch.where(latents == step.result.to(latents.dtype), x0, latents.to(x0.dtype))

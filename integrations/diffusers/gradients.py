@@ -76,6 +76,18 @@ def rms(values: Tensor) -> Tensor:
     return values.square().mean(dim=tuple(range(1, values.ndim)), keepdim=True).sqrt()
 
 
+def padded(move: Tensor, given: Tensor) -> Tensor:
+    """A move of latents as one of what holds more: other channels, or patches of a picture to be edited, after them.
+
+    Raises:
+        ValueError: If it does not hold the latents at all.
+    """
+    rest = [there - here for here, there in zip(move.shape[1:], given.shape[1:], strict=False)]
+    if move.ndim != given.ndim or min(rest) < 0:
+        raise _no_way_back()
+    return nn.functional.pad(move, [part for more in reversed(rest) for part in (0, more)])
+
+
 class Replay:
     """The denoiser's passes of a recorded step once more, from moved latents: the predicted image as their function.
 
@@ -115,13 +127,8 @@ class Replay:
     def _pass(self, call: DenoiserCall, move: Tensor) -> Tensor:
         name = next((name for name in _INPUTS if name in call.kwargs), None)
         given = call.args[0] if name is None else call.kwargs[name]
-        # Latents come first among the channels; what a pipeline adds to them follows.
-        axis = 1 if given.ndim == 4 else 2
-        move = move * self._step.level.input_scale
-        padding = [0, 0] * (given.ndim - 1 - axis) + [0, given.shape[axis] - move.shape[axis]]
-        if axis == 2:
-            padding += [0, given.shape[1] - move.shape[1]]  # so do the patches of a picture to be edited
-        move = nn.functional.pad(move, padding).repeat(len(given) // len(move), *(1,) * (move.ndim - 1))
+        move = padded(move * self._step.level.input_scale, given)
+        move = move.repeat(len(given) // len(move), *(1,) * (move.ndim - 1))
         moved = (given.float() + move).to(given.dtype)
         if name is None:
             return _first(self._module(moved, *call.args[1:], **call.kwargs))
@@ -142,7 +149,11 @@ def _weights(outputs: Sequence[Tensor], prediction: Tensor) -> Tensor:
         if bool((rest.norm(dim=1) <= tolerance * target.norm(dim=1)).all()):
             shares: Tensor = weights.float()
             return shares
-    raise ValueError(
+    raise _no_way_back()
+
+
+def _no_way_back() -> ValueError:
+    return ValueError(
         "Argument `through_denoiser` must be False for this pipeline: its prediction is no weighted sum of the"
         " outputs of its denoiser."
     )

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from .augmentation import Augmentation
 from .callback import UniSimCallback, pastes_back
-from .gradients import Replay, gradients, rms, unit, usable
-from .previews import Step, denoiser
+from .components import denoiser
+from .gradients import Replay, gradients, padded, rms, unit, usable
+from .previews import Step
 from .rewards import UniSimReward
 from .schedulers import between_stages, keep_edit
 
@@ -128,6 +129,9 @@ class UniSimGuidanceCallback(UniSimCallback):
     def after_step(self, index: int, step: Step, latents: Tensor) -> Tensor | None:
         """Move the latents if the step is one to guide."""
         count = self.steps_in_run
+        if index == 0 and self.through_denoiser:
+            # What does not allow it is told at once, not at the first step of the window.
+            Replay(step, cast(nn.Module, denoiser(self.pipe)))
         scale = self.scale_at(index, count)
         # What is given back between two stages the scheduler looks at, but never goes on from.
         if scale == 0 or (between_stages(step.scheduler) and index < count - 1):
@@ -140,7 +144,7 @@ class UniSimGuidanceCallback(UniSimCallback):
             move = self._move(index, step, scale) * step.next_signal()
             if pastes_back(self.pipe):
                 move = move * _free(latents, step.result)
-            guided: Tensor = (usable(latents) + move.to(latents.device)).to(latents.dtype)
+            guided: Tensor = (usable(latents) + padded(move, latents).to(latents.device)).to(latents.dtype)
         self.steps.append(index)
         keep_edit(step.scheduler)
         return guided
@@ -204,7 +208,7 @@ def _free(latents: Tensor, result: Tensor) -> Tensor:
     Raises:
         ValueError: If that is nowhere.
     """
-    if latents is result:
+    if latents is result or latents.shape != result.shape:
         return torch.ones_like(result)
     free: Tensor = usable(latents) == usable(result)
     if not bool(free.any()):

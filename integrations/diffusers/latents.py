@@ -1,26 +1,20 @@
-"""From latents to pixels: scaling, shift, packed latents, and an autoencoder that may be another one."""
+"""From latents to pixels, as the pipeline itself decodes them, or by an autoencoder that may be another one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
-from diffusers import (
-    AsymmetricAutoencoderKL,
-    AutoencoderDC,
-    AutoencoderKL,
-    AutoencoderTiny,
-    DiffusionPipeline,
-)
+from diffusers import DiffusionPipeline
 from diffusers.hooks.group_offloading import _get_group_onload_device
-from torch import Tensor
+from torch import Tensor, nn
 
+from .autoencoders import AUTOENCODERS, Autoencoder, as_they_are, autoencoder_of
+from .components import autoencoder
+from .families import Size, family_of
 from .previews import Step
-
-AUTOENCODERS = (AutoencoderKL, AutoencoderTiny, AsymmetricAutoencoderKL, AutoencoderDC)
-"""The autoencoders whose scaling of latents is known; their subclasses too."""
 
 
 class LatentDecoder:
@@ -31,43 +25,45 @@ class LatentDecoder:
         vae: Another autoencoder for the same latents, such as an `AutoencoderTiny`; the pipeline's own if None.
 
     Raises:
-        ValueError: If there is no autoencoder, or one of a kind whose latents are not known here.
+        ValueError: If there is no autoencoder, one of a kind whose latents are not known here, or the latents of
+            the pipeline are not those of one picture.
     """
 
     def __init__(self, pipe: DiffusionPipeline, vae: Any = None) -> None:
         self.pipe = pipe
+        self.family = family_of(pipe)
         self._other = vae
+        way_out = "score its images with `unisim_metrics.functional.unisim_score`."
+        if self.family.refused is not None:
+            raise ValueError(
+                "Argument `pipe` must be a pipeline whose latents are those of one picture, but"
+                f" {self.family.refused} with {type(pipe).__name__}: {way_out}"
+            )
         if self.vae is None:
             raise ValueError(
                 f"Argument `pipe` must have an autoencoder (`pipe.vae`), but got a {type(pipe).__name__} without one:"
-                " pass `vae=...` if it makes latents, else score its images with"
-                " `unisim_metrics.functional.unisim_score`."
+                f" pass `vae=...` if it makes latents, else {way_out}"
             )
-        if not isinstance(self.vae, AUTOENCODERS):
+        if self._kind() is None:
             name = "pipe" if vae is None else "vae"
             raise ValueError(
                 f"Argument `{name}` must {'have' if vae is None else 'be'} an autoencoder of images, one of"
-                f" {', '.join(kind.__name__ for kind in AUTOENCODERS)}, but got {type(self.vae).__name__}:"
-                " score the finished images with `unisim_metrics.functional.unisim_score`."
+                f" {', '.join(AUTOENCODERS)}, but got {type(self.vae).__name__}: {way_out}"
             )
 
     @property
     def vae(self) -> Any:
         """The autoencoder in use."""
-        return getattr(self.pipe, "vae", None) if self._other is None else self._other
+        if self._other is not None:
+            return self._other
+        return _PIXELS if self.family.pixels else autoencoder(self.pipe)
 
-    @property
-    def packed(self) -> bool:
-        """Whether the pipeline's latents are sequences of 2 × 2 patches, as Flux's are."""
-        return callable(getattr(self.pipe, "_unpack_latents", None))
-
-    def decode(self, latents: Tensor, height: int | None = None, width: int | None = None) -> Tensor:
+    def decode(self, latents: Tensor, size: Size | None = None) -> Tensor:
         """Decode latents; gradients flow to latents that require them.
 
         Args:
-            latents: `[B, C, h, w]`, or packed `[B, L, 4·C]`.
-            height: Of the pictures in pixels; only packed latents need it.
-            width: Likewise.
+            latents: As the scheduler steps them: `[B, C, h, w]` as a rule, packed `[B, L, 4·C]` as Flux has them.
+            size: Height and width of the pictures in pixels; only packed latents need it.
 
         Returns:
             Pictures `[B, 3, H, W]` in float32, black at 0 and white at 1, not clipped.
@@ -75,29 +71,28 @@ class LatentDecoder:
         Raises:
             ValueError: If packed latents come without their size, or latents are not those of pictures.
         """
-        if latents.ndim == 3 and self.packed:
-            if height is None or width is None:
-                raise ValueError("Arguments `height` and `width` must be given for packed latents.")
-            latents = self.pipe._unpack_latents(latents, height, width, self.pipe.vae_scale_factor)
-        if latents.ndim != 4:
+        laid_out = self.family.laid_out(self.pipe, latents, size)
+        kind = self._kind()
+        if kind is None or laid_out.ndim != 4 + (kind.frames and laid_out.ndim == 5):
             raise ValueError(
                 f"Argument `latents` must be those of pictures, [B, C, h, w], but got shape {tuple(latents.shape)}."
             )
+        denormalize = self.family.denormalize if self._other is None else None
         with self.precision():
-            latents = _unscaled(latents, self.vae.config)
-            images = self.vae.decode(latents.to(_device(self.vae), self.vae.dtype), return_dict=False)[0]
-        return cast(Tensor, images).float() / 2 + 0.5
+            laid_out = (denormalize or kind.denormalize)(self.vae, laid_out)
+            return kind.decode(self.vae, laid_out.to(_device(self.vae, laid_out), self.vae.dtype))
 
     def preview(self, step: Step, latents: Tensor) -> Tensor:
-        """Decode latents that are shaped as those of a recorded step; see `decode`.
+        """Decode latents that are shaped as those of a recorded step; see `decode`."""
+        return self.decode(latents, step.size)
 
-        Args:
-            step: The step; of packed latents with the calls of the denoiser, which tell the pictures' size.
-            latents: To be decoded.
+    def check(self, latents: Tensor, size: Size | None) -> None:
+        """Check, without decoding, that latents can be decoded.
+
+        Raises:
+            ValueError: If they cannot.
         """
-        if latents.ndim == 3 and self.packed:
-            return self.decode(latents, *self._size(step))
-        return self.decode(latents)
+        self.family.laid_out(self.pipe, latents, size)
 
     @contextmanager
     def precision(self) -> Iterator[None]:
@@ -116,31 +111,27 @@ class LatentDecoder:
             if upcast:
                 vae.to(dtype=torch.float16)
 
-    def _size(self, step: Step) -> tuple[int, int]:
-        """Pixels of the pictures of packed latents, by the position that the denoiser was told of each patch."""
-        ids = next((call.kwargs["img_ids"] for call in step.calls if "img_ids" in call.kwargs), None)
-        if ids is None:
-            raise ValueError(
-                f"Argument `pipe` must tell its denoiser the positions of packed latents (`img_ids`),"
-                f" but the {type(self.pipe).__name__} does not."
-            )
-        # A picture to be edited may follow the latents.
-        rows, columns = (ids.reshape(-1, ids.shape[-1])[: step.sample.shape[1], 1:].amax(0) + 1).tolist()
-        patch = 2 * self.pipe.vae_scale_factor
-        return int(rows) * patch, int(columns) * patch
+    def _kind(self) -> Autoencoder | None:
+        return _AS_PIXELS if self.vae is _PIXELS else autoencoder_of(self.vae)
 
 
-def _unscaled(latents: Tensor, config: Any) -> Tensor:
-    """Latents as the autoencoder made them, from those that the denoiser is trained on."""
-    mean, std = config.get("latents_mean"), config.get("latents_std")
-    if mean is not None and std is not None:
-        latents = latents * torch.tensor(std).view(1, -1, 1, 1).to(latents) / config.scaling_factor
-        return latents + torch.tensor(mean).view(1, -1, 1, 1).to(latents)
-    return latents / float(config.scaling_factor) + float(config.get("shift_factor") or 0)
+class _Pixels(nn.Module):
+    """Stands for the autoencoder of a pipeline whose latents are pixels."""
+
+    dtype = torch.float32
+
+    def decode(self, latents: Tensor, return_dict: bool = False) -> tuple[Tensor]:
+        return (latents,)
 
 
-def _device(module: Any) -> torch.device:
+_PIXELS = _Pixels()
+_AS_PIXELS = Autoencoder(as_they_are)
+
+
+def _device(module: Any, latents: Tensor) -> torch.device:
     """Where a module computes; one that is offloaded has its weights elsewhere."""
+    if next(module.parameters(), None) is None:
+        return latents.device
     try:
         return torch.device(_get_group_onload_device(module))
     except ValueError:

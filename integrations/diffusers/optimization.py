@@ -9,15 +9,18 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.pipelines.pag.pag_utils import PAGMixin
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .augmentation import Augmentation
+from .components import denoiser
+from .families import Size
 from .gradients import gradients, rms, unit, usable
 from .latents import LatentDecoder
-from .previews import denoiser, wrapped
+from .listening import SizeListener, wrapped
 from .rewards import UniSimReward
-from .sampling import check_call, replaced, resumed, seeded
+from .sampling import check_call, images_of, replaced, resumed, seeded
 
 _RESERVED = {
     "generator": "pass `seed`",
@@ -106,6 +109,7 @@ def optimize_latents(
     Examples:
         ```python
         from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pag.pag_utils import PAGMixin
         from unisim_metrics.integrations.diffusers import UniSimReward, optimize_latents
 
         pipe = DiffusionPipeline.from_pretrained("stabilityai/stable-diffusion-xl-base-1.0")
@@ -136,7 +140,7 @@ def optimize_latents(
         rewarded.check(len(start))
     with sampler.differentiable():
         best, rewards = _ascend(sampler, start, rewarded, steps, learning_rate, momentum, augmentation)
-    images = pipe(**pipe_kwargs, latents=best, generator=resumed(sampler.noise_state)).images
+    images = images_of(pipe(**pipe_kwargs, latents=best, generator=resumed(sampler.noise_state)))
     return OptimizedLatents(images, best, rewards, sampler.noise_state)
 
 
@@ -231,13 +235,22 @@ class _Sampler:
         self.checkpointing = checkpointing
         self.decoder = LatentDecoder(pipe, vae)
         self._arguments = {**arguments, "output_type": "latent"}
+        self._size: Size | None = None
         # diffusers runs pipelines without gradients; this is the method before it was told to.
         self._call: Any = getattr(type(pipe).__call__, "__wrapped__", None)
         if self._call is None or not hasattr(pipe, "prepare_latents") or denoiser(pipe) is None:
             raise _no_way_through(pipe)
+        if checkpointing and isinstance(pipe, PAGMixin):
+            raise ValueError(
+                f"Argument `checkpointing` must be False for {type(pipe).__name__}, which has other attention while it"
+                " samples than when activations are computed again."
+            )
         generator = seeded(seed)
-        self.drawn = self._draw(generator)
+        found = self._draw(generator=generator)
+        if found is None:
+            raise _no_way_through(pipe)
         self.noise_state = generator.get_state()
+        self.drawn = self._as_taken(*found)
 
     def sample(self, latents: Tensor) -> Tensor:
         """Final latents from initial ones."""
@@ -246,19 +259,16 @@ class _Sampler:
         spared = (
             replaced(denoiser(self.pipe), "forward", _checkpointed) if self.checkpointing else nullcontext()
         )
-        with spared:
-            final: Tensor = self._call(self.pipe, **arguments).images
+        with spared, SizeListener(self.pipe) as listener:
+            final = self._final(arguments)
+            self._size = listener.size
         if latents.requires_grad and not final.requires_grad:
             raise _no_way_through(self.pipe)
         return final
 
     def decode(self, final: Tensor) -> Tensor:
         """Pictures `[B, 3, H, W]` from final latents."""
-        size: list[int] = []
-        if final.ndim == 3 and self.decoder.packed:
-            side = self.pipe.default_sample_size * self.pipe.vae_scale_factor
-            size = [self._arguments.get(name) or side for name in ("height", "width")]
-        pictures: Tensor = self.decoder.decode(final, *size)
+        pictures: Tensor = self.decoder.decode(final, self._size)
         return pictures
 
     @contextmanager
@@ -268,27 +278,75 @@ class _Sampler:
         with gradients(*parts), gradients(self.decoder.vae, checkpointing=self.checkpointing):
             yield
 
-    def _draw(self, generator: torch.Generator) -> Tensor:
-        """The initial latents that the pipeline draws, in the scale in which it takes them."""
+    def _final(self, arguments: dict[str, Any]) -> Tensor:
+        """The latents of a call after its last step, as the scheduler steps them."""
+        # What `output_type="latent"` gives is not always that.
+        if "latents" not in getattr(self.pipe, "_callback_tensor_inputs", ()):
+            output: Tensor = images_of(self._call(self.pipe, **arguments))
+            return output
+        theirs = arguments.get("callback_on_step_end")
+        wanted = getattr(theirs, "tensor_inputs", None) or arguments.get(
+            "callback_on_step_end_tensor_inputs", ()
+        )
+        final: list[Tensor] = []
+
+        def keep(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            changed: dict[str, Any] = tensors if theirs is None else theirs(pipe, index, timestep, tensors)
+            final[:] = [changed.get("latents", tensors["latents"])]
+            return changed
+
+        inputs = list(dict.fromkeys(("latents", *wanted)))
+        keeping = {"callback_on_step_end": keep, "callback_on_step_end_tensor_inputs": inputs}
+        self._call(self.pipe, **{**arguments, **keeping})
+        return final[0]
+
+    def _as_taken(self, drawn: Tensor, size: Size | None) -> Tensor:
+        """Initial latents that the pipeline draws, as it takes them."""
+        taken = self.decoder.family.taken
+        # Pipelines scale the latents that they get; those of flow matching have no scale.
+        latents = taken(self.pipe, drawn / getattr(self.pipe.scheduler, "init_noise_sigma", 1.0), size)
+        name = type(self.pipe).__name__
+        try:
+            found = self._draw(generator=resumed(self.noise_state), latents=latents)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"Argument `pipe` must take as `latents` what it draws itself, but {name} fails with them,"
+                f" {str(error)!r}: use `best_of_n`."
+            ) from error
+        if found is None:  # it uses them as they are
+            return taken(self.pipe, drawn, size)
+        again, _ = found
+        if again.shape != drawn.shape or not torch.allclose(again, drawn, rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                f"Argument `pipe` must take as `latents` what it draws itself, but {name} makes something else of"
+                " them: use `best_of_n`."
+            )
+        return latents
+
+    def _draw(self, **given: Any) -> tuple[Tensor, Size | None] | None:
+        """The initial latents of a call, and the size of its pictures; None if it prepares none."""
 
         def stop(arguments: dict[str, Any], result: Any) -> None:
-            raise _Drawn(result if isinstance(result, Tensor) else result[0])
+            raise _Drawn(result if isinstance(result, Tensor) else result[0], listener.size)
 
         try:
-            with wrapped(self.pipe, "prepare_latents", lambda arguments: None, stop):
-                self.pipe(**self._arguments, generator=generator)
+            with (
+                SizeListener(self.pipe) as listener,
+                wrapped(self.pipe, "prepare_latents", lambda arguments: None, stop),
+            ):
+                self.pipe(**self._arguments, **given)
         except _Drawn as drawn:
-            # Pipelines scale the latents that they get; those of flow matching have no scale.
-            return drawn.latents / getattr(self.pipe.scheduler, "init_noise_sigma", 1.0)
-        raise _no_way_through(self.pipe)
+            return drawn.latents, drawn.size
+        return None
 
 
 class _Drawn(Exception):
     """Ends a call of a pipeline once the initial latents are drawn."""
 
-    def __init__(self, latents: Tensor) -> None:
+    def __init__(self, latents: Tensor, size: Size | None) -> None:
         super().__init__()
         self.latents = latents
+        self.size = size
 
 
 def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,6 @@ from. `StepRecorder` stands between the pipeline and `scheduler.step` for as lon
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +15,14 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from .sampling import replaced
+from .components import denoiser
+from .families import Size
+from .listening import SizeListener, wrapped
 from .schedulers import (
     NoiseLevel,
     check_scheduler,
+    first_timestep,
+    learns_variance,
     limit_x0,
     next_signal,
     noise_level,
@@ -42,21 +45,23 @@ class Step:
     """A step that the scheduler has taken.
 
     Attributes:
-        timestep: As the scheduler was given it.
+        timestep: That of the step.
         sample: The latents before the step.
         model_output: What the denoiser predicted, after classifier-free guidance.
         result: The latents after the step.
         level: The noise level of `sample`.
         scheduler: What took the step.
+        size: Height and width of the pictures in pixels, if the pipeline told them before.
         calls: The passes of the denoiser that led to the prediction, if they were kept.
     """
 
-    timestep: Tensor | float
+    timestep: float
     sample: Tensor
     model_output: Tensor
     result: Tensor
     level: NoiseLevel
     scheduler: Any = field(repr=False)
+    size: Size | None = None
     calls: tuple[DenoiserCall, ...] = field(default=(), repr=False)
 
     def x0(self) -> Tensor:
@@ -65,6 +70,8 @@ class Step:
 
     def x0_from(self, sample: Tensor, model_output: Tensor) -> Tensor:
         """The predicted image if the step had been given these: differentiable, not clipped."""
+        if learns_variance(self.scheduler) and model_output.shape[1] == 2 * sample.shape[1]:
+            model_output = model_output.chunk(2, dim=1)[0]
         return predict_x0(sample, model_output, self.level, prediction_type(self.scheduler))
 
     def next_signal(self) -> float:
@@ -82,7 +89,8 @@ class StepRecorder:
     Args:
         pipe: The pipeline.
         keep_calls: Whether the passes of the denoiser are kept too (only by reference).
-        before_step: Called with the latents before each step; what it raises ends the sampling.
+        before_step: Called with the latents before each step and the size of the pictures; what it raises ends
+            the sampling.
 
     Raises:
         ValueError: If the predicted image cannot be told from the steps of the pipeline's scheduler.
@@ -109,7 +117,7 @@ class StepRecorder:
         self,
         pipe: DiffusionPipeline,
         keep_calls: bool = False,
-        before_step: Callable[[Tensor], None] | None = None,
+        before_step: Callable[[Tensor, Size | None], None] | None = None,
     ) -> None:
         check_scheduler(pipe.scheduler)
         self.pipe = pipe
@@ -117,12 +125,14 @@ class StepRecorder:
         self._keep_calls = keep_calls
         self._before_step = before_step
         self._calls: list[DenoiserCall] = []
+        self._listener = SizeListener(pipe)
         self._undo = ExitStack()
 
     def __enter__(self) -> Self:
         check_scheduler(self.pipe.scheduler)  # it may have been exchanged since
         with ExitStack() as undo:
             undo.enter_context(wrapped(self.pipe.scheduler, "step", self._before, self._after))
+            undo.enter_context(self._listener)
             module = denoiser(self.pipe)
             if self._keep_calls and module is not None:
                 undo.callback(module.register_forward_hook(self._keep, with_kwargs=True).remove)
@@ -145,17 +155,19 @@ class StepRecorder:
 
     def _before(self, arguments: dict[str, Any]) -> None:
         if self._before_step is not None:
-            self._before_step(arguments["sample"])
+            self._before_step(arguments["sample"], self._listener.size)
 
     def _after(self, arguments: dict[str, Any], result: Any) -> None:
         scheduler = self.pipe.scheduler
+        timestep = first_timestep(arguments["timestep"])
         self.last = Step(
-            timestep=arguments["timestep"],
-            sample=arguments["sample"],
+            timestep=timestep,
+            sample=arguments["sample"].clone(),  # a pipeline may write the result into it
             model_output=arguments["model_output"],
             result=result[0],
-            level=noise_level(scheduler, arguments["timestep"]),
+            level=noise_level(scheduler, timestep),
             scheduler=scheduler,
+            size=self._listener.size,
             calls=tuple(self._calls),
         )
         self._calls = []
@@ -163,46 +175,3 @@ class StepRecorder:
     def _keep(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if self._keep_calls:
             self._calls.append(DenoiserCall(args, dict(kwargs), output[0]))
-
-
-def denoiser(pipe: DiffusionPipeline) -> nn.Module | None:
-    """The U-Net or transformer of a pipeline; None if it is no module of torch."""
-    for name in ("unet", "transformer"):
-        module = getattr(pipe, name, None)
-        if isinstance(module, nn.Module):
-            return module
-    return None
-
-
-@contextmanager
-def wrapped(
-    owner: Any,
-    name: str,
-    before: Callable[[dict[str, Any]], None],
-    after: Callable[[dict[str, Any], Any], None] | None = None,
-) -> Iterator[None]:
-    """Listen to a method of one instance.
-
-    Args:
-        owner: The instance; its class stays as it is.
-        name: The method.
-        before: Called with the arguments of each call by name.
-        after: Called with the arguments and the result.
-    """
-
-    def listening(method: Callable[..., Any]) -> Callable[..., Any]:
-        signature = inspect.signature(method)
-
-        def listened(*args: Any, **kwargs: Any) -> Any:
-            arguments = signature.bind(*args, **kwargs)
-            arguments.apply_defaults()
-            before(arguments.arguments)
-            result = method(*args, **kwargs)
-            if after is not None:
-                after(arguments.arguments, result)
-            return result
-
-        return listened
-
-    with replaced(owner, name, listening):
-        yield

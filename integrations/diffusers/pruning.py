@@ -30,8 +30,10 @@ from diffusers import (
 from torch import Tensor
 from typing_extensions import Self
 
+from .components import denoiser
+from .families import Size
 from .latents import LatentDecoder
-from .previews import StepRecorder, denoiser
+from .previews import StepRecorder
 from .sampling import replaced, seeded
 
 PIPELINES = (
@@ -174,7 +176,7 @@ class Pruner:
         """Drop candidates if this is the step to do so; what the pipeline calls after each step."""
         if index not in self._prune or self._recorder.last is None:
             return tensors
-        scores = self._score(self._decoder.decode(self._recorder.last.x0()).clamp(0, 1))
+        scores = self._score(self._decoder.preview(self._recorder.last, self._recorder.last.x0()).clamp(0, 1))
         order = scores.argsort(descending=True, stable=True).tolist()
         left, lost = sorted(order[: self._prune[index]]), order[self._prune[index] :]
         self.dropped += [Pruned(self.seeds[place], index, float(scores[place])) for place in lost]
@@ -184,7 +186,7 @@ class Pruner:
         self.generators[:] = [self.generators[place] for place in left]
         return tensors
 
-    def _check_steps(self, latents: Tensor) -> None:
+    def _check_steps(self, latents: Tensor, size: Size | None) -> None:
         last, count = max(self._prune), int(self.pipe.num_timesteps)
         if last >= count - 1:
             raise ValueError(

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
 from torch import Tensor
+
+# What outputs call images: several of them, a single batch, or those beside a depth.
+_IMAGES_FIRST = ("images", "image", "rgb")
+_IMAGES = frozenset(_IMAGES_FIRST)
+_VIDEOS = frozenset(("frames", "video"))
 
 
 def check_makes_images(pipe: Any) -> None:
@@ -18,17 +26,53 @@ def check_makes_images(pipe: Any) -> None:
 
     Raises:
         TypeError: If it is no pipeline of diffusers.
-        ValueError: If it makes videos.
+        ValueError: If it makes no images.
     """
     if not isinstance(pipe, DiffusionPipeline):
         raise TypeError(
             f"Argument `pipe` must be a `DiffusionPipeline`, but got {type(pipe).__module__}.{type(pipe).__qualname__}."
         )
-    if hasattr(pipe, "video_processor"):
+    outputs = _outputs(type(pipe))
+    if not outputs or outputs & _IMAGES:
+        return
+    name = type(pipe).__name__
+    if outputs & _VIDEOS:
         raise ValueError(
-            f"Argument `pipe` must be a pipeline for images, but {type(pipe).__name__} makes videos:"
+            f"Argument `pipe` must be a pipeline for images, but {name} makes videos:"
             " score their frames with `unisim_metrics.functional.unisim_score`."
         )
+    raise ValueError(
+        f"Argument `pipe` must be a pipeline for images, but {name} makes {', '.join(sorted(outputs))}:"
+        " use the pipeline that makes images of them, if there is one."
+    )
+
+
+def _outputs(kind: type) -> set[str]:
+    """What a class of pipelines returns, by the outputs that its module knows; nothing if it knows none."""
+    modules = {base.__module__ for base in kind.__mro__} - {DiffusionPipeline.__module__}
+    known = (value for name in modules for value in vars(sys.modules[name]).values())
+    return {
+        item.name
+        for output in known
+        if isinstance(output, type)
+        and issubclass(output, BaseOutput)
+        and ("pipeline_" in output.__module__ or output.__module__ in modules)
+        for item in fields(output)
+    }
+
+
+def images_of(output: Any) -> Any:
+    """The images that a call of a pipeline returned.
+
+    Raises:
+        ValueError: If it returned none.
+    """
+    for name in _IMAGES_FIRST:
+        if hasattr(output, name):
+            return getattr(output, name)
+    raise ValueError(
+        f"Argument `pipe` must be a pipeline for images, but it returned a {type(output).__name__}."
+    )
 
 
 def check_call(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import (
+    CogVideoXDDIMScheduler,
+    CogVideoXDPMScheduler,
     DDIMScheduler,
     DDPMScheduler,
+    DDPMWuerstchenScheduler,
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
@@ -18,14 +22,24 @@ from diffusers import (
     LCMScheduler,
     LMSDiscreteScheduler,
     PNDMScheduler,
+    SCMScheduler,
     TCDScheduler,
     UniPCMultistepScheduler,
 )
 from torch import Tensor
 
-# Four families: by the timestep's cumulative α; by σ around an unscaled image; solvers in log-SNR, which keep σ
-# but scale the image; straight paths from image to noise.
-_VARIANCE_PRESERVING = (DDIMScheduler, DDPMScheduler, PNDMScheduler, LCMScheduler, TCDScheduler)
+# Six families: by the timestep's cumulative α; by σ around an unscaled image; solvers in log-SNR, which keep σ
+# but scale the image; straight paths from image to noise; arcs, whose timesteps are angles; α as a function of a
+# timestep from 0 to 1.
+_COGVIDEOX = (CogVideoXDDIMScheduler, CogVideoXDPMScheduler)
+_VARIANCE_PRESERVING = (
+    DDIMScheduler,
+    DDPMScheduler,
+    PNDMScheduler,
+    LCMScheduler,
+    TCDScheduler,
+    *_COGVIDEOX,
+)
 _VARIANCE_EXPLODING = (
     EulerDiscreteScheduler,
     EulerAncestralDiscreteScheduler,
@@ -34,8 +48,10 @@ _VARIANCE_EXPLODING = (
 )
 _SOLVERS = (DPMSolverMultistepScheduler, UniPCMultistepScheduler, DEISMultistepScheduler)
 _FLOW = (FlowMatchEulerDiscreteScheduler,)
+_ARCS = (SCMScheduler,)
+_CONTINUOUS = (DDPMWuerstchenScheduler,)
 
-SCHEDULERS = (*_VARIANCE_PRESERVING, *_VARIANCE_EXPLODING, *_SOLVERS, *_FLOW)
+SCHEDULERS = (*_VARIANCE_PRESERVING, *_VARIANCE_EXPLODING, *_SOLVERS, *_FLOW, *_ARCS, *_CONTINUOUS)
 """The schedulers that can be listened to; their subclasses too."""
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow_prediction")
@@ -68,6 +84,12 @@ def check_scheduler(scheduler: Any) -> None:
             f" {', '.join(kind.__name__ for kind in SCHEDULERS)}, but got {type(scheduler).__name__}. Exchange it:"
             " `pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)`."
         )
+    if scheduler.config.get("invert_sigmas", False):
+        raise ValueError(
+            "Argument `pipe` must have a scheduler that goes from noise to image, but its"
+            f" {type(scheduler).__name__} has `invert_sigmas`: score its finished images with"
+            " `unisim_metrics.functional.unisim_score`."
+        )
     if prediction_type(scheduler) not in PREDICTIONS:
         raise ValueError(
             f"Argument `pipe` must have a scheduler with a prediction type of {PREDICTIONS},"
@@ -79,11 +101,25 @@ def prediction_type(scheduler: Any) -> str:
     """What the denoiser predicts: one of `PREDICTIONS`."""
     if isinstance(scheduler, _FLOW):
         return "flow_prediction"
+    if isinstance(scheduler, _ARCS):
+        return "v_prediction"
+    if isinstance(scheduler, _CONTINUOUS):
+        return "epsilon"
     name = str(scheduler.config.prediction_type)
     return "sample" if name == "original_sample" else name
 
 
-def noise_level(scheduler: Any, timestep: Tensor | float) -> NoiseLevel:
+def first_timestep(timestep: Any) -> float:
+    """The timestep of a step; some pipelines give one for each sample, all of them equal."""
+    return float(torch.as_tensor(timestep).flatten()[0])
+
+
+def learns_variance(scheduler: Any) -> bool:
+    """Whether the denoiser may predict the variance too, in channels after those of its prediction."""
+    return isinstance(scheduler, DDPMScheduler) and "learned" in str(scheduler.config.variance_type)
+
+
+def noise_level(scheduler: Any, timestep: float) -> NoiseLevel:
     """The level at which the denoiser made the prediction of the step just taken.
 
     Args:
@@ -92,16 +128,21 @@ def noise_level(scheduler: Any, timestep: Tensor | float) -> NoiseLevel:
     """
     if isinstance(scheduler, _VARIANCE_PRESERVING):
         return _preserving(float(scheduler.alphas_cumprod[int(timestep)]))
+    if isinstance(scheduler, _CONTINUOUS):
+        return _continuous(scheduler, timestep)
     return _level_at(scheduler, scheduler.step_index - 1)
 
 
-def next_signal(scheduler: Any, timestep: Tensor | float) -> float:
+def next_signal(scheduler: Any, timestep: float) -> float:
     """The share of the image in the sample that the step just taken returned, in the sample's own scale."""
     if isinstance(scheduler, _VARIANCE_PRESERVING):
         later = (scheduler.timesteps == int(timestep)).nonzero()[-1, 0] + 1
         if int(later) == len(scheduler.timesteps):
             return 1.0
-        return noise_level(scheduler, scheduler.timesteps[later]).signal
+        return noise_level(scheduler, float(scheduler.timesteps[later])).signal
+    if isinstance(scheduler, _CONTINUOUS):
+        previous = scheduler.previous_timestep(torch.tensor([timestep], device=scheduler.timesteps.device))
+        return _continuous(scheduler, float(previous)).signal
     level = _level_at(scheduler, scheduler.step_index)
     return level.signal / level.input_scale
 
@@ -134,7 +175,8 @@ def limit_x0(scheduler: Any, x0: Tensor) -> Tensor:
     if scheduler.config.get("thresholding", False):
         limited: Tensor = scheduler._threshold_sample(x0)
         return limited
-    if scheduler.config.get("clip_sample", False):
+    # CogVideoX's schedulers have the setting, but do not heed it.
+    if scheduler.config.get("clip_sample", False) and not isinstance(scheduler, _COGVIDEOX):
         bound = float(scheduler.config.clip_sample_range)
         return x0.clamp(-bound, bound)
     return x0
@@ -161,8 +203,17 @@ def _preserving(alpha: float) -> NoiseLevel:
     return NoiseLevel(alpha**0.5, (1 - alpha) ** 0.5)
 
 
+def _continuous(scheduler: Any, timestep: float) -> NoiseLevel:
+    return _preserving(float(scheduler._alpha_cumprod(torch.tensor([timestep]), torch.device("cpu"))))
+
+
 def _level_at(scheduler: Any, index: int) -> NoiseLevel:
+    if isinstance(scheduler, _ARCS):
+        angle = float(scheduler.timesteps[index])
+        return NoiseLevel(math.cos(angle), math.sin(angle))
     sigma = float(scheduler.sigmas[index])
+    if isinstance(scheduler, _FLOW) and float(scheduler.sigmas.max()) > 1:
+        return NoiseLevel(1.0, sigma)  # Cosmos: noise is added to an unscaled image
     if isinstance(scheduler, _FLOW) or scheduler.config.get("use_flow_sigmas", False):
         return NoiseLevel(1 - sigma, sigma)
     level = _preserving(1 / (sigma**2 + 1))

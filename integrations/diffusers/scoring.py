@@ -18,7 +18,7 @@ from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
-from .callback import UniSimCallback, pastes_back
+from .callback import UniSimCallback, pastes_back, predicted
 from .previews import Step
 from .targets import Target, visible
 
@@ -178,11 +178,11 @@ class UniSimScoreCallback(UniSimCallback):
         count = self.steps_in_run
         if self._chosen is not None and not {index, index - count} & self._chosen:
             return None
-        x0 = step.x0()
+        x0 = predicted(step, latents, last=index == count - 1)
         pictures = self.decoder.preview(step, x0)
         self._scores.append(self.target.scores(visible(self.model, pictures)).cpu())
         self.steps.append(index)
-        self.timesteps.append(float(step.timestep))
+        self.timesteps.append(step.timestep)
         if self.keep_previews:
             self.previews.append([to_pil_image(picture) for picture in pictures.clamp(0, 1).cpu()])
         if self.early_exit is None or index == count - 1:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
+from unisim_metrics.models.answering import SCORED_ALONE, check_answers
 from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities, resolve_task
 
+from .noise import Noise, drawn
 from .pruning import Pruned, Pruner, check_pruning
-from .sampling import check_call, seeded
+from .sampling import check_call, images_of
 
+Search = Literal["random", "zero-order"]
 _RESERVED = {
     "generator": "each candidate has its own, pass `seed`",
     "latents": "each candidate has its own, drawn from its seed",
@@ -35,7 +38,10 @@ class BestOfN:
     Attributes:
         images: As the pipeline makes them: PIL images, or a tensor `[N, 3, H, W]` with `output_type="pt"`.
         scores: Their scores, float32 `[N]` on the CPU.
-        seeds: Their seeds; `pipe(prompt, generator=torch.Generator().manual_seed(seed))` makes one again.
+        seeds: Their seeds; `pipe(prompt, generator=torch.Generator().manual_seed(seed))` makes one again, if it is
+            not the neighbour of another.
+        noises: Their noises; `with result.noises[0].drawn() as generator: pipe(prompt, generator=generator)` makes
+            any of them again.
         signature: What makes the scores: model and weights, task, prompts, preprocessing, version.
         pruned: The candidates that were dropped on the way, in the order in which they were.
     """
@@ -43,6 +49,7 @@ class BestOfN:
     images: Any
     scores: Tensor
     seeds: list[int]
+    noises: list[Noise]
     signature: str
     pruned: list[Pruned]
 
@@ -65,6 +72,9 @@ def best_of_n(
     seed: int | Sequence[int] = 0,
     batch_size: int = 1,
     prune: Mapping[int, int] | None = None,
+    search: Search = "random",
+    rounds: int | None = None,
+    radius: float = 0.5,
     **pipe_kwargs: Any,
 ) -> BestOfN:
     """Make N images of a prompt and rank them (N-alternative forced choice; Section 3.1 of arXiv 2412.10594).
@@ -76,19 +86,27 @@ def best_of_n(
     with `prune`. Larger batches are faster on an accelerator; there the last bits of an image depend on the size
     of its batch, as with any call of the pipeline.
 
+    With `search="zero-order"` (Ma et al. 2025, arXiv 2501.09732) the candidates of the first round are followed by
+    rounds of as many neighbours of the best noise so far. It needs no gradient and nothing of the pipeline but that
+    it draws its noise from a generator; it costs `rounds` times as much.
+
     Args:
         pipe: The pipeline.
         prompt: The prompt; None if embeddings are passed instead.
-        n: How many candidates.
+        n: How many candidates; with `search="zero-order"` in each round.
         reference: What they are ranked by; the prompt if None.
         model_name_or_path: What `load_model` takes. What is loaded by name goes to the pipeline's device.
         task: The task; inferred if None.
         method: How quality and attributes are scored.
         prompts: Texts of quality and attributes: a wording, `"authors"` (None) or `"paper"`, or a `Prompts`.
-        seed: The first of n consecutive seeds, or n seeds. Noise is drawn on the CPU, alike for every device.
+        seed: The first of consecutive seeds, or as many seeds as there are candidates in all rounds. Noise is drawn
+            on the CPU, alike for every device.
         batch_size: How many candidates pass the denoiser at a time.
         prune: How many candidates to keep after which step (steps count from 0): `{9: 4, 19: 2}` keeps the four
             with the best previews after the tenth step, and two of them after the twentieth.
+        search: `"random"`: every candidate has noise of its own; `"zero-order"`: see above.
+        rounds: How many rounds a search has, at least 2; 4 if None.
+        radius: The weight of fresh noise in a neighbour, above 0 and at most 1, where it is no neighbour any more.
         pipe_kwargs: What else the pipeline is called with.
 
     Returns:
@@ -113,7 +131,8 @@ def best_of_n(
         pipe(prompt, generator=torch.Generator().manual_seed(result.seeds[0]))  # the same
         ```
     """
-    seeds = _seeds(seed, n)
+    rounds = _rounds(search, rounds, radius, prune)
+    seeds = _seeds(seed, n, rounds)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"Argument `batch_size` must be an integer of at least 1, but got {batch_size!r}.")
     if prompt is not None and not isinstance(prompt, str):
@@ -139,39 +158,60 @@ def best_of_n(
     dropped: list[Pruned] = []
     if prune is not None:
         with Pruner(pipe, prune, seeds, judge.scores, batch_size) as pruner:
-            batches = [
-                pipe(
-                    **_repeated(given, n),
-                    generator=pruner.generators,
-                    callback_on_step_end=pruner,
-                    callback_on_step_end_tensor_inputs=pruner.tensor_inputs,
-                ).images
-            ]
-        seeds, dropped = pruner.seeds, pruner.dropped
-    elif batch_size == 1:
-        batches = [pipe(**given, generator=seeded(one)).images for one in seeds]
+            output = pipe(
+                **_repeated(given, n),
+                generator=pruner.generators,
+                callback_on_step_end=pruner,
+                callback_on_step_end_tensor_inputs=pruner.tensor_inputs,
+            )
+        noises, dropped = [Noise((one,)) for one in pruner.seeds], pruner.dropped
+        images = images_of(output)
+        scores = judge.scores(images)
     else:
-        parts = [seeds[start : start + batch_size] for start in range(0, n, batch_size)]
-        batches = [
-            pipe(**_repeated(given, len(part)), generator=[seeded(one) for one in part]).images
-            for part in parts
-        ]
-    images = (
-        torch.cat(batches)
-        if isinstance(batches[0], Tensor)
-        else [image for batch in batches for image in batch]
-    )
-    scores = judge.scores(images)
+        noises, images, scores = [], [], torch.empty(0)
+        for start in range(0, n * rounds, n):
+            fresh = seeds[start : start + n]
+            if start == 0:
+                new = [Noise((one,)) for one in fresh]
+            else:
+                best = noises[int(scores.argmax())]
+                new = [best.neighbour(one, radius) for one in fresh]
+            made = _joined(_made(pipe, given, new, batch_size))
+            noises += new
+            images = made if start == 0 else _joined([images, made])
+            # In a choice the score of a candidate hangs on the others.
+            scores = torch.cat([scores, judge.scores(made)]) if judge.apart else judge.scores(images)
     order = scores.argsort(descending=True, stable=True)
     return BestOfN(
         images=images[order.to(images.device)]
         if isinstance(images, Tensor)
         else [images[place] for place in order],
         scores=scores[order],
-        seeds=[seeds[place] for place in order],
+        seeds=[noises[place].seeds[-1] for place in order],
+        noises=[noises[place] for place in order],
         signature=judge.signature,
         pruned=dropped,
     )
+
+
+def _made(pipe: Any, given: Mapping[str, Any], noises: Sequence[Noise], batch_size: int) -> list[Any]:
+    """The images of some noises, batch by batch."""
+    batches = []
+    for start in range(0, len(noises), batch_size):
+        with drawn(noises[start : start + batch_size]) as generators:
+            if batch_size == 1:
+                output = pipe(**given, generator=generators[0])
+            else:
+                output = pipe(**_repeated(given, len(generators)), generator=generators)
+        batches.append(images_of(output))
+    return batches
+
+
+def _joined(batches: Sequence[Any]) -> Any:
+    """Batches of images as one."""
+    if isinstance(batches[0], Tensor):
+        return torch.cat(list(batches))
+    return [image for batch in batches for image in batch]
 
 
 class _Judge:
@@ -208,6 +248,7 @@ class _Judge:
         self.model = as_model(model_name_or_path)
         if isinstance(model_name_or_path, str | os.PathLike):
             self.model.to(device)
+        self.apart = check_answers(self.model, self.task) in SCORED_ALONE
         self.signature = signature(self.model, self.task, self.method, self.prompts)
         # What does not fit is to be found now, not when all the images are made.
         self.scores([picture, picture])
@@ -228,14 +269,37 @@ class _Judge:
         return scores.float().cpu()
 
 
-def _seeds(seed: int | Sequence[int], n: int) -> list[int]:
+def _rounds(search: Search, rounds: int | None, radius: float, prune: Mapping[int, int] | None) -> int:
+    if search not in get_args(Search):
+        raise ValueError(f"Argument `search` must be one of {get_args(Search)}, but got {search!r}.")
+    if search == "random":
+        if rounds is not None:
+            raise ValueError(
+                f"Argument `rounds` must be None without `search='zero-order'`, but got {rounds!r}: ask for more"
+                " candidates by `n`."
+            )
+        return 1
+    if prune is not None:
+        raise ValueError(
+            "Argument `prune` must be None with `search='zero-order'`, which keeps all candidates."
+        )
+    if rounds is not None and (not isinstance(rounds, int) or rounds < 2):
+        raise ValueError(f"Argument `rounds` must be an integer of at least 2, but got {rounds!r}.")
+    if not 0 < radius <= 1:
+        raise ValueError(f"Argument `radius` must be above 0 and at most 1, but got {radius!r}.")
+    return 4 if rounds is None else rounds
+
+
+def _seeds(seed: int | Sequence[int], n: int, rounds: int) -> list[int]:
     if not isinstance(n, int) or n < 2:
         raise ValueError(f"Argument `n` must be an integer of at least 2, but got {n!r}.")
     if isinstance(seed, int):
-        return list(range(seed, seed + n))
+        return list(range(seed, seed + n * rounds))
     seeds = list(seed)
-    if len(seeds) != n or len(set(seeds)) != n:
-        raise ValueError(f"Argument `seed` must be an integer or {n} different ones, but got {seeds}.")
+    if len(seeds) != n * rounds or len(set(seeds)) != len(seeds):
+        raise ValueError(
+            f"Argument `seed` must be an integer or {n * rounds} different ones, but got {seeds}."
+        )
     return seeds
 
 
