@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 
 import benchmark_data
+import numpy as np
 import pytest
+from answers import answered
 from benchmark_runs import draw, timeless, write_distinct_sets
 from typer.testing import CliRunner, Result
 
 from docs.experiments.effort import Effort, count, main, measure, plan_all
 from unisim_metrics.benchmark.results.files import read_results
 from unisim_metrics.cli.app import app
+from unisim_metrics.cli.bench.run import figures_of
 from unisim_metrics.models import EncoderModel
 
 
@@ -56,6 +59,16 @@ def test_it_prints_figures_and_writes_files(root: Path, tmp_path: Path, tiny_cli
 
 
 @pytest.mark.filterwarnings("ignore:Dataset 'nights'")
+def test_cut_texts_are_counted_beside_each_figure() -> None:
+    results = {
+        name: answered(name, np.ones(4)).model_copy(update={"truncated_texts": count})
+        for name, count in (("cd-coco", 3), ("polaris", None), ("hq-edit-captions", 4))
+    }
+    assert [row["texts_cut"] for row in figures_of(results)] == [3, 0, 4, 7]
+    del results["cd-coco"], results["hq-edit-captions"]
+    assert all("texts_cut" not in row for row in figures_of(results))
+
+
 def test_a_set_without_a_figure_ends_with_status_1(tmp_path: Path, tiny_clip_dir: Path) -> None:
     benchmark_data.write_nights(tmp_path)
     benchmark_data.write_hpdv2(tmp_path)

@@ -19,6 +19,7 @@ from .abilities import why_not
 from .embedding_cache import default_folder
 from .planning import choose_datasets, plan_set
 from .processes import join_processes
+from .runner import default_workers
 from .set_runner import SetRunner
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def measure_margins(
             processes,
             folder=None,
             cache=default_folder() if cache else None,
-            workers=1,
+            workers=default_workers(),
             batch_size=None,
             max_lost=1.0,
             overwrite="always",

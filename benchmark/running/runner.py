@@ -110,7 +110,7 @@ def run(
             if results is None
             else result_folder(Path(results), loaded.name, loaded.weights_hash(), demonstrations),
             cache=_cache_folder(cache),
-            workers=_default_workers() if workers is None else workers,
+            workers=default_workers() if workers is None else workers,
             batch_size=batch_size,
             max_lost=max_lost,
             overwrite=overwrite,
@@ -194,7 +194,8 @@ def _cache_folder(cache: bool | str | os.PathLike[str]) -> Path | None:
     return default_folder() if cache is True else Path(cache)
 
 
-def _default_workers() -> int:
+def default_workers() -> int:
+    """Return how many threads read images: as many as there are cores for this process, within reason."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, min(cores // on_this_machine, _MOST_WORKERS))

@@ -24,6 +24,7 @@ from unisim_metrics.benchmark.results.summary import Figure
 from unisim_metrics.statistics.bootstrap import Resampled, resample, resample_difference
 from unisim_metrics.statistics.clusters import Clusters
 from unisim_metrics.statistics.intervals import Estimate, estimate_mean_share
+from unisim_metrics.statistics.logistic import fit_slope
 from unisim_metrics.statistics.significance import bootstrap_p, mcnemar_p
 from unisim_metrics.statistics.strengths import estimate_strengths
 from unisim_metrics.statistics.wins import compare_wins, sign_test_p
@@ -343,6 +344,25 @@ def _strengths(strengths: Sequence[float]) -> Callable[[Rng, int], float]:
     return trial
 
 
+def _slope(groups: bool) -> Callable[[Rng, int], float]:
+    """The slope from differences of scores to people's choices; in groups both are alike, each half of its spread."""
+    truth = 15.0
+
+    def trial(rng: Rng, n: int) -> float:
+        from scipy.special import ndtr
+
+        labels = np.arange(n) // (5 if n < 100 else 10) if groups else np.arange(n)
+        shared, own = rng.normal(size=(2, labels[-1] + 1))[:, labels], rng.normal(size=(2, n))
+        differences, noise = np.sqrt(0.5) * (shared + own) if groups else own
+        # By its rank normal noise becomes logistic noise, whatever it hangs together with.
+        chances = ndtr(noise)
+        chosen = truth * 0.1 * differences > np.log(chances / (1 - chances))
+        found = fit_slope(0.1 * differences, chosen, Clusters(labels))
+        return found.low <= truth <= found.high
+
+    return trial
+
+
 def _cases() -> Iterator[Case]:
     draws: dict[str, Draw] = {
         "independent": draw_alone,
@@ -372,6 +392,8 @@ def _cases() -> Iterator[Case]:
         "in groups that it is not told of",
         _win_share(0.4, together=10),
     )
+    yield Case("`calibrate`: slope from scores to choices", "independent", _slope(False))
+    yield Case("`calibrate`: slope from scores to choices", "in groups", _slope(True))
     yield Case("Bradley-Terry strengths of four", "independent", _strengths((0.4, 0.1, 0.0, -0.5)))
     for samples, draw in draws.items():
         test = "McNemar" if draw is draw_alone else "bootstrap"

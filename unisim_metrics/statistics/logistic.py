@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +39,8 @@ def fit_slope(
     """Fit the chance that people choose the first of two to how much higher its score is.
 
     Without an intercept: which of two comes first says nothing, and equal scores are even odds. This is the model of
-    Bradley and Terry with scores for strengths, up to their unit. The interval is Wald's, with the cluster-robust
-    variance of the sample list (Liang and Zeger, 1986).
+    Bradley and Terry with scores for strengths, up to their unit. The interval is Wald's by Student's t, with the
+    cluster-robust variance (Liang and Zeger, 1986; several labels a pair: multiway).
 
     Args:
         differences: The score of the first less that of the second, `[n]`.
@@ -81,7 +80,12 @@ def fit_slope(
     clusters = Clusters.independent(len(towards)) if clusters is None else clusters
     # The variance of the sum of the scores of the likelihood, from that of their mean.
     scatter = clusters.variance(wrong * towards) * len(towards) ** 2
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(scatter) / information
+    # SciPy takes a while to load.
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(clusters.effective - 1, (1 + confidence) / 2)) * math.sqrt(scatter) / information
+    if not math.isfinite(half):
+        raise ValueError("Argument `clusters` must not be one with next to all pairs: no others tell of it.")
     return LogisticSlope(slope, slope - half, slope + half)
 
 
