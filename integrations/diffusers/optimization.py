@@ -109,7 +109,6 @@ def optimize_latents(
     Examples:
         ```python
         from diffusers import DiffusionPipeline
-    from diffusers.pipelines.pag.pag_utils import PAGMixin
         from unisim_metrics.integrations.diffusers import UniSimReward, optimize_latents
 
         pipe = DiffusionPipeline.from_pretrained("stabilityai/stable-diffusion-xl-base-1.0")
