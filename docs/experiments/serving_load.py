@@ -2,9 +2,10 @@
 
     python -m docs.experiments.serving_load
 
-Clients ask at the same time, one image a request, in the four forms of trainers in turn. One call of `PointwiseReward`
-on the same images, decoding included, is timed before and after, since a shared machine changes its pace. In the end
-the server is stopped under load. It reads memory from `/proc`, so it needs Linux.
+Clients ask at the same time, one image a request, in the four forms of trainers in turn. It goes by rounds, as a shared
+machine changes its pace: in each, one call of `PointwiseReward` on the round's images, decoding included, is timed
+before the server is asked about them. In the end the server is stopped under load. It reads memory from `/proc`, so it
+needs Linux.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import pickle
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -124,6 +126,14 @@ class Load:
             list(pool.map(work, range(clients)))
         return time.perf_counter() - start
 
+    def add(self, other: Load) -> None:
+        """Count what came of another load with one's own."""
+        self.answered += other.answered
+        self.lost += other.lost
+        self.largest_difference = max(self.largest_difference, other.largest_difference)
+        for status, number in other.statuses.items():
+            self.statuses[status] = self.statuses.get(status, 0) + number
+
     def _note(self, status: int, difference: float) -> int:
         with self.lock:
             self.answered += 1
@@ -162,36 +172,37 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64, help="how many ask at the same time")
     parser.add_argument("--requests", type=int, default=10_000, help="how often they ask")
     parser.add_argument("--images", type=int, default=500, help="how many images they ask about")
+    parser.add_argument("--rounds", type=int, default=10, help="into how many parts images and requests fall")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
     arguments = parser.parse_args()
+    if arguments.images % arguments.rounds or arguments.requests % arguments.rounds:
+        parser.error("--images and --requests must be multiples of --rounds")
     torch.set_num_threads(arguments.threads)
     images = pictures(arguments.images)
     prompts = [f"a picture of {place} soft colours" for place in range(len(images))]
     reward = PointwiseReward(MODEL)
     reward.model.to("cpu")
-
-    def batched() -> tuple[float, list[float]]:
-        start = time.perf_counter()
-        rewards, _ = reward([decode_image(image) for image in images], prompts)
-        return len(images) / (time.perf_counter() - start), rewards.tolist()
-
     reward([decode_image(images[0])], prompts[:1])
-    before, rewards = batched()
     process, address = start(arguments.threads)
-    load = Load(address, images, prompts, rewards)
+    load = Load(address, images, prompts, [float("nan")] * len(images))
     load.run(arguments.clients, 2 * arguments.clients, lambda _: None)  # caches and pools fill
-    load.answered, load.statuses = 0, {}
-    marks: dict[int, float] = {}
+    total = Load(address, images, prompts, [])
+    rounds: list[tuple[float, float]] = []
+    marks = {0: memory(process)}
+    size, asked = len(images) // arguments.rounds, arguments.requests // arguments.rounds
+    for place in range(0, size * arguments.rounds, size):
+        own = slice(place, place + size)
+        start_of_call = time.perf_counter()
+        rewards, _ = reward([decode_image(image) for image in images[own]], prompts[own])
+        called = size / (time.perf_counter() - start_of_call)
+        load = Load(address, images[own], prompts[own], rewards.tolist())
+        rounds.append((asked / load.run(arguments.clients, asked, lambda _: None), called))
+        total.add(load)
+        marks[total.answered] = memory(process)
+    served, called = (statistics.harmonic_mean(speeds) for speeds in zip(*rounds, strict=True))
+    ratios = [one / other for one, other in rounds]
 
-    def watch(answered: int) -> None:
-        if answered in (arguments.requests // 10, arguments.requests // 2, arguments.requests):
-            marks[answered] = memory(process)
-
-    seconds = load.run(arguments.clients, arguments.requests, watch)
-    after, _ = batched()
-    served, called = arguments.requests / seconds, 2 / (1 / before + 1 / after)
-
-    stopped = Load(address, images, prompts, rewards)
+    stopped = Load(address, load.images, load.prompts, load.rewards)
 
     def stop(answered: int) -> None:
         if answered == 2 * arguments.clients:
@@ -200,17 +211,22 @@ def main() -> None:
     stopped.run(arguments.clients, 10**9, stop)
     assert process.stderr is not None
     (last,) = [line for line in process.stderr if line.startswith("Stopped")]
-    sizes = [f"{marks[place]:.0f} MiB" for place in sorted(marks)]
+    numbers = sorted(marks)
+    shown = [numbers[0], numbers[1], numbers[len(numbers) // 2], numbers[-1]]
+    sizes = ", ".join(f"{marks[number]:.0f} MiB" for number in shown)
     _print(
         {
-            "clients, requests, images": f"{arguments.clients}, {arguments.requests}, {len(images)}",
-            "answered; with another status than 200; lost": f"{load.answered};"
-            f" {load.answered - load.statuses.get(200, 0)}; {load.lost}",
-            "largest difference from `PointwiseReward`": f"{load.largest_difference:.1e}",
+            "clients, requests, images, rounds": f"{arguments.clients}, {asked * arguments.rounds}, {len(images)},"
+            f" {arguments.rounds}",
+            "answered; with another status than 200; lost": f"{total.answered};"
+            f" {total.answered - total.statuses.get(200, 0)}; {total.lost}",
+            "largest difference from `PointwiseReward`": f"{total.largest_difference:.1e}",
             "images a second, server": f"{served:.1f}",
-            "images a second, one batched call (before, after)": f"{called:.1f} ({before:.1f}, {after:.1f})",
+            "images a second, one batched call": f"{called:.1f}",
             "server / batched call": f"{served / called:.2f}",
-            "memory after a tenth, a half, all": ", ".join(sizes),
+            "of single rounds, lowest, median, highest": f"{min(ratios):.2f}, {statistics.median(ratios):.2f},"
+            f" {max(ratios):.2f}",
+            f"memory after {', '.join(map(str, shown))} requests": sizes,
             "SIGTERM under load": f"{last.strip().removeprefix('Stopped: ').rstrip('.')}; exit status {process.wait()}",
             "largest difference among the last": f"{stopped.largest_difference:.1e}",
         }
