@@ -78,6 +78,8 @@ OTHERS = [
     "a formula (`=`, `+`, `-`, `@`) in CSV, for spreadsheets",
     "a bar, a tag, a link or an image of Markdown",
     "mathematics of the plotting library (`$x^$`) with `--save-figure`",
+    "HTML, a script or a template's braces in a prompt or file name, with `--report`",
+    "a file of scores that names pictures elsewhere, with `unisim compare --report`",
     "a table that names files outside its folder",
     "a recipe's name that leads out of `runs/`",
 ]

@@ -167,7 +167,7 @@ def test_the_page_says_what_the_verdict_says(browser: Page, file: Path, contest:
     assert settled == ["settled" if duel.is_settled else "open" for duel in contest.verdict.duels]
     assert column(page, 3, "#verdict .sortable") == [duel.corrected for duel in contest.verdict.duels]
     assert "2 left out" in page.evaluate("document.querySelector('header').innerText")
-    assert "1 pictures could not be read" in page.evaluate("document.body.innerText")
+    assert "1 picture could not be read" in page.evaluate("document.body.innerText")
 
 
 @needs_browser
@@ -188,7 +188,8 @@ def test_the_largest_wins_are_shown(browser: Page, file: Path, contest: Contest)
 def test_screenshot(browser: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     width, height = 1240, 1460
     chosen = os.environ.get("UNISIM_COMPARISON_SCREENSHOT")
-    write_scenes([str(tmp_path), "--prompts", "64" if chosen else "8"])
+    target = Path(chosen or "").absolute()
+    write_scenes([str(tmp_path), *([] if chosen else ["--prompts", "8"])])
     monkeypatch.chdir(tmp_path)
     run = unisim("rank", "fine", "fair", "poor", "--prompts", "prompts.csv", "--report", "verdict")
     assert run.status == 0 and "Wrote verdict/report.html" in run.err
@@ -199,7 +200,7 @@ def test_screenshot(browser: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert picture.size == (width, height)
         assert len(picture.convert("RGB").getcolors(2**24)) > 500
         if chosen:
-            picture.convert("RGB").save(chosen, optimize=True)
+            picture.convert("RGB").save(target, optimize=True)
 
 
 def test_two_competitors_have_no_strengths(pictures: list[Path]) -> None:
@@ -247,6 +248,19 @@ def test_the_page_of_a_comparison(tmp_path: Path) -> None:
     assert run.status == 0
     html = (tmp_path / "new/folder/report.html").read_text(encoding="utf-8")
     assert "2 runs over 3 images" in html and '<p class="note">None.</p>' in html
+
+
+def test_a_file_that_is_no_picture_stays_out_of_the_page(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_text("password")
+    for name, score in (("a", 0.1), ("b", 0.2)):
+        rows = [{"image": str(secret), "score": score}]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"signature": "unisim|x", "results": rows}))
+    assert (
+        unisim("compare", tmp_path / "a.json", tmp_path / "b.json", "--report", tmp_path / "page").status == 0
+    )
+    html = (tmp_path / "page/report.html").read_text(encoding="utf-8")
+    assert "1 picture could not be read" in html and "password" not in html and "data:image" not in html
 
 
 def test_a_page_that_cannot_be_written_is_told_before_any_work(tmp_path: Path) -> None:

@@ -143,6 +143,11 @@ def test_sentences(scores: np.ndarray, expected: str) -> None:
     assert expected in sentence
 
 
+def test_shares_that_leave_each_other_make_a_hundred() -> None:
+    shown = [part["win rate"].split(" ")[0] for part in contest(wins(23, 17)).result({}).parts[0].rows]
+    assert shown == ["58", "42"]
+
+
 def test_the_smallest_difference_that_shows_is_told() -> None:
     assert "a true share of wins of 57 % or more in 80 % of cases" in contest(wins(200, 200)).remarks()[1]
     assert "So few prompts would not show even a share of wins of 100 %" in contest(wins(1, 1)).remarks()[1]

@@ -37,6 +37,7 @@ RUN = (
     "docs/models.md",
     "docs/compatibility.md",
     "docs/judges.md",
+    "docs/comparing.md",
     "CONTRIBUTING.md",
     "README.md",
     "docs/concepts.md",

@@ -4,7 +4,7 @@
 
 `fine`, `fair` and `poor` hold two pictures of each prompt, ever more distorted copies of those in `original`; `half-0`
 and `half-1` are the halves of a folder that holds two others of each prompt. `prompts.csv` and `halves.csv` say what is
-drawn; `fine.csv` and its kin name each picture with its original.
+drawn; `fine.csv` and its kin name the first picture of each prompt with its original.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the folders."""
     parser = argparse.ArgumentParser(description="Drawn scenes as three generators would make them.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--prompts", type=int, default=64, help="how many, at most 64")
+    parser.add_argument("--prompts", type=int, default=40, help="how many, at most 64")
     chosen = parser.parse_args(arguments)
     folder: Path = chosen.folder
     scenes = random_scenes(chosen.prompts, seed=0)
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     _write(folder / "halves.csv", ("name", "text"), ((f"{n:02d}", text) for n, text in enumerate(captions)))
     for generator in LEVELS:
-        pairs = ((f"{generator}/{name}.png", f"original/{name}.png") for name in names)
+        pairs = ((f"{generator}/{name}.png", f"original/{name}.png") for name in names[::SEEDS])
         _write(folder / f"{generator}.csv", ("image", "reference"), pairs)
 
 

@@ -174,7 +174,9 @@ class Contest:
     def percent(self, share: Estimate) -> str:
         """Return a share with its interval in per cent, with a place more where there are trials enough for it."""
         places = 0 if len(self.trials) < _FINE else 1
-        value, low, high = (f"{100 * figure:.{places}f}" for figure in (share.value, share.low, share.high))
+        # 57.5, not 57.49999999999999: a share and the one that it leaves make 100.
+        percents = (round(100 * figure, 9) for figure in (share.value, share.low, share.high))
+        value, low, high = (f"{percent:.{places}f}" for percent in percents)
         return f"{value} % [{low}, {high}]"
 
     def _row(self, standing: Standing) -> dict[str, Any]:
