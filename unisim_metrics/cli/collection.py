@@ -92,7 +92,7 @@ def score_collection(
     text, reference = against
     check_text(text, "--text")
     scoring.tell_of_model()
-    devices = [pick_device(name) for name in (scoring.device or "").split(",") if name] or [pick_device(None)]
+    devices = [pick_device(name) for name in (scoring.device or "").split(",") if name]
     scorer = UniSimScorer(
         scoring.model,
         task,
@@ -117,7 +117,7 @@ def score_collection(
             folder,
             scorer,
             engine=cast(Any, options.engine),
-            devices=devices,
+            devices=devices or None,
             max_bad=options.max_bad,
             progress=line.show,
             **settings,

@@ -132,8 +132,9 @@ EngineOption = Annotated[
     str | None,
     typer.Option(
         "--engine",
-        help="Stream a collection of any size into a folder of Parquet shards, --output: local. Inputs may be .tar,"
-        " .parquet and .jsonl files, globs of them and URLs, too. A second run goes on where the first ended.",
+        help="Stream a collection of any size into a folder of Parquet shards, --output; on this machine (local) or a"
+        " cluster (ray). Inputs may be .tar, .parquet and .jsonl files, globs of them and URLs, too. A second run"
+        " goes on where the first ended.",
         rich_help_panel=_COLLECTION,
     ),
 ]

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from unisim_metrics.collections.cells import Unreadable, read_image
+from unisim_metrics.collections.local_engine import run_local
 from unisim_metrics.collections.output import OutputFolder
 from unisim_metrics.collections.planning import Shard, plan
 from unisim_metrics.collections.progress import Progress, Tally
 from unisim_metrics.collections.rows import KEY, SOURCE, Wanted
-from unisim_metrics.collections.scorer import ERROR, UniSimScorer
+from unisim_metrics.collections.scorer import UniSimScorer
 from unisim_metrics.collections.stores import is_url
 from unisim_metrics.images.preparation import read_pixels
 
-Engine = Literal["local"]
+Engine = Literal["local", "ray"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -58,6 +55,7 @@ def score_collection(
     *,
     engine: Engine = "local",
     devices: Sequence[str] | None = None,
+    concurrency: int | None = None,
     rows_per_shard: int = 10_000,
     max_bad: int | None = None,
     progress: Callable[[Progress], object] | None = None,
@@ -80,8 +78,10 @@ def score_collection(
         output: The folder, on this machine.
         scorer: How rows are scored, and which columns hold what; `UniSimScorer()` if None. Columns that it is to
             keep must be named.
-        engine: `"local"`: this machine.
-        devices: Where to score, one thread each; the scorer's own device if None.
+        engine: `"local"`: this machine. `"ray"`: the cluster of Ray that is connected, that the environment's
+            `RAY_ADDRESS` names, or else this machine; all of its machines have to see inputs, model and folder.
+        devices: Where to score locally, one thread each; the scorer's own device if None.
+        concurrency: How many processes score on Ray; one a GPU of the cluster if None, or one a core.
         rows_per_shard: How many image files make a shard. An archive or a table is one, however large.
         max_bad: How many rows may be bad before the job ends; any number if None.
         progress: Is called after every batch with how far the job is.
@@ -91,7 +91,7 @@ def score_collection(
             score the task, or the folder was written with another signature, other settings or other inputs.
         BadRowsError: If more than `max_bad` rows cannot be scored. It is a ``ValueError`` and an ``OSError``.
         OSError: If the folder cannot be written to.
-        ModuleNotFoundError: If pyarrow is missing.
+        ModuleNotFoundError: If pyarrow is missing, or Ray where it is the engine.
     """
     if engine not in ENGINES:
         raise ValueError(f"Argument `engine` must be one of {ENGINES}, but got {engine!r}.")
@@ -99,6 +99,12 @@ def score_collection(
         raise ValueError(f"Argument `rows_per_shard` must be at least 1, but got {rows_per_shard}.")
     if max_bad is not None and max_bad < 0:
         raise ValueError(f"Argument `max_bad` must be at least 0 or None, but got {max_bad}.")
+    if concurrency is not None and (engine == "local" or concurrency < 1):
+        raise ValueError(
+            f"Argument `concurrency` must be at least 1, and None but for the engine 'ray', but got {concurrency}."
+        )
+    if devices and engine == "ray":
+        raise ValueError(f"Argument `devices` must be None for the engine 'ray', but got {devices!r}.")
     if is_url(os.fspath(output)):
         raise ValueError(f"Argument `output` must be a folder on this machine, but got {output!r}.")
     names = _listed(inputs)
@@ -117,7 +123,13 @@ def score_collection(
     }
     folder = OutputFolder(Path(output), settings)
     tally = Tally(total, total_shards, max_bad, progress)
-    _run(plan(names, wanted, rows_per_shard), scorers, folder, tally)
+    shards = plan(names, wanted, rows_per_shard)
+    if engine == "ray":
+        from unisim_metrics.collections.ray_engine import run_ray
+
+        run_ray(shards, scorers[0], folder, tally, concurrency)
+    else:
+        run_local(shards, scorers, folder, tally)
     folder.complete(tally.shards, tally.rows, tally.errors)
     return CollectionReport(
         folder.path,
@@ -169,67 +181,3 @@ def _count(shards: Iterator[Shard]) -> tuple[int | None, int]:
         total = None if total is None or count is None else total + count
         number += 1
     return total, number
-
-
-def _run(
-    shards: Iterator[Shard], scorers: Sequence[UniSimScorer], folder: OutputFolder, tally: Tally
-) -> None:
-    """Score shards, one thread a scorer; the first error ends all."""
-    lock, stop = threading.Lock(), threading.Event()
-
-    def open_shards() -> Iterator[Shard]:
-        """Shards that are not complete; threads that ask for one at a time share them."""
-        while not stop.is_set():
-            with lock:
-                shard = next(shards, None)
-                written = None if shard is None else folder.find(shard)
-            if shard is None:
-                return
-            if written is None:
-                yield shard
-            else:
-                tally.skip(written.rows, written.errors)
-
-    def work(scorer: UniSimScorer) -> None:
-        try:
-            _score_shards(scorer, open_shards(), folder, tally)
-        finally:
-            stop.set()
-
-    if len(scorers) == 1:
-        work(scorers[0])
-        return
-    with ThreadPoolExecutor(len(scorers), thread_name_prefix="unisim-device") as pool:
-        for done in [pool.submit(work, scorer) for scorer in scorers]:
-            done.result()
-
-
-def _score_shards(scorer: UniSimScorer, shards: Iterator[Shard], folder: OutputFolder, tally: Tally) -> None:
-    """Score shards in one stream: what comes first of a shard is decoded while the last of the one before is scored."""
-    coming: deque[tuple[Shard, bool]] = deque()
-
-    def batches() -> Iterator[Any]:
-        for shard in shards:
-            left = shard.batches(scorer.rows_at_a_time)
-            batch = next(left)
-            for following in left:
-                coming.append((shard, False))
-                yield batch
-                batch = following
-            coming.append((shard, True))
-            yield batch
-
-    with closing(scorer.stream(batches())) as results:
-        for result in results:
-            shard, is_last = coming.popleft()
-            with folder.write(shard) as writer:
-                while True:
-                    writer.add(result)
-                    reasons = [reason for reason in result[ERROR] if reason]
-                    tally.add(len(result[ERROR]), len(reasons), reasons[-1] if reasons else "")
-                    if is_last:
-                        break
-                    result = next(results)
-                    _, is_last = coming.popleft()
-                writer.finish()
-            tally.finish_shard()

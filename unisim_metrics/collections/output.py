@@ -67,8 +67,7 @@ class OutputFolder:
             )
         else:
             write_text(known, json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n")
-        for torn in path.glob(f"{_TORN}*"):
-            torn.unlink()
+        self._remove_torn()
 
     def find(self, shard: Shard) -> Written | None:
         """What a shard holds if it is complete.
@@ -109,8 +108,13 @@ class OutputFolder:
             raise ValueError(
                 f"Argument `output` must be a folder of the same inputs, but {surplus} is of more than there are now."
             )
+        self._remove_torn()
         totals = {"shards": shards, "rows": rows, "errors": errors, "signature": self.settings["signature"]}
         write_text(self.path / SUCCESS_FILE, json.dumps(totals, indent=2) + "\n")
+
+    def _remove_torn(self) -> None:
+        for torn in self.path.glob(f"{_TORN}*"):
+            torn.unlink()
 
     def _check(self, known: Mapping[str, Any]) -> None:
         for name in {**known, **self.settings}:

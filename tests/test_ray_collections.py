@@ -1,0 +1,65 @@
+"""The engine `ray` writes what the local one writes, on two nodes, whoever dies on the way; where Ray is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from collection_files import encoded, write_folder
+
+from unisim_metrics import UniSimScorer, score_collection
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
+def test_what_to_install_is_told(tiny_clip_dir: Path, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", encoded(1))
+    with pytest.raises(
+        ModuleNotFoundError, match=r"The engine 'ray' needs Ray Data: pip install .*'ray\[data\]"
+    ):
+        score_collection(folder, tmp_path / "out", UniSimScorer(tiny_clip_dir), engine="ray")
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+@pytest.mark.parametrize("story", ["plain", "actor", "node"])
+def test_the_shards_are_those_of_the_local_engine(story: str, tiny_clip_dir: Path, tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", encoded(40, broken=[7]))
+    script = Path(__file__).parent / "ray_collections.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(tiny_clip_dir), "photos", "out", story],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert (report["rows"], report["errors"]) == (40, 1)
+    assert report["died"] == (story != "plain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        scorer = UniSimScorer(tiny_clip_dir, batch_size=2, keep_embedding=True)
+        score_collection("photos", "local", scorer, rows_per_shard=4)
+    local = {file.name: file.read_bytes() for file in (tmp_path / "local").iterdir()}
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == local
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"engine": "ray", "devices": ["cpu"]}, "`devices` must be None for the engine 'ray'"),
+        ({"engine": "ray", "concurrency": 0}, "`concurrency` must be at least 1"),
+        ({"concurrency": 2}, "`concurrency` must be at least 1, and None but for the engine 'ray'"),
+    ],
+)
+def test_what_belongs_to_one_engine(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        score_collection("a.png", "out", **settings)  # type: ignore[arg-type]

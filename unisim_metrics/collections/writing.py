@@ -1,0 +1,73 @@
+"""From shards to files of the output: what every engine does with the shards that it is given."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, Protocol
+
+from unisim_metrics.collections.output import OutputFolder
+from unisim_metrics.collections.planning import Shard
+from unisim_metrics.collections.progress import Tally
+from unisim_metrics.collections.scorer import ERROR, UniSimScorer
+
+
+class Counter(Protocol):
+    """Is told what is done, as `Tally` is."""
+
+    def add(self, rows: int, errors: int, reason: str) -> None:
+        """Count rows, how many of them are bad, and why the last of these is."""
+
+    def finish_shard(self) -> None:
+        """Count a shard whose rows were added before."""
+
+
+def open_shards(shards: Iterator[Shard], folder: OutputFolder, tally: Tally) -> Iterator[Shard]:
+    """Yield the shards that are not complete yet, and count the others."""
+    for shard in shards:
+        written = folder.find(shard)
+        if written is None:
+            yield shard
+        else:
+            tally.skip(written.rows, written.errors)
+
+
+def write_shards(
+    scorer: UniSimScorer, shards: Iterator[Shard], folder: OutputFolder, counter: Counter
+) -> None:
+    """Score shards in one stream: a shard is decoded while the last rows of the one before are scored.
+
+    Args:
+        scorer: Scores their batches.
+        shards: The shards.
+        folder: Where they are written.
+        counter: Is told what is done.
+    """
+    coming: deque[tuple[Shard, bool]] = deque()
+
+    def batches() -> Iterator[Any]:
+        for shard in shards:
+            left = shard.batches(scorer.rows_at_a_time)
+            batch = next(left)
+            for following in left:
+                coming.append((shard, False))
+                yield batch
+                batch = following
+            coming.append((shard, True))
+            yield batch
+
+    with closing(scorer.stream(batches())) as results:
+        for result in results:
+            shard, is_last = coming.popleft()
+            with folder.write(shard) as writer:
+                while True:
+                    writer.add(result)
+                    reasons = [reason for reason in result[ERROR] if reason]
+                    counter.add(len(result[ERROR]), len(reasons), reasons[-1] if reasons else "")
+                    if is_last:
+                        break
+                    result = next(results)
+                    _, is_last = coming.popleft()
+                writer.finish()
+            counter.finish_shard()
