@@ -13,8 +13,6 @@ from command_line import unisim
 from unisim_metrics import UniSimScore, load_model
 from unisim_metrics.cli.collection import parse_share
 
-pytest.importorskip("pyarrow")
-
 
 @pytest.fixture
 def photos_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -74,6 +72,7 @@ def test_what_cannot_be_read_ends_with_status_1(photos_folder: Path, model: tupl
         (["--max-bad", 3], "Option --max-bad goes with --engine"),
         (["--keep-column", "id"], "Option --keep-column goes with --engine"),
         (["--keep-embedding"], "Option --keep-embedding goes with --engine"),
+        (["--engine", "local", "-o", "out", "--concurrency", 2], "None but for the engine 'ray'"),
         (["--engine", "local"], "Option --output must name a folder"),
         (["--engine", "slurm", "-o", "out"], "`engine` must be one of"),
         (["--engine", "local", "-o", "out", "--text", " "], "blank"),

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from unisim_metrics.collections import filter_collection, summarize_collection
 from unisim_metrics.collections.order import order_statistics
-
-pyarrow = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
 
 SIGNATURE = "unisim|model:m@0|task:quality/naive|input:32-pil|v:0"
 

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from collection_files import BROKEN, encoded, texts, write_folder
 from oracle import PlainClip, photos
+from pyarrow import parquet
 
 from unisim_metrics import UniSimScorer, score_collection
 from unisim_metrics.collections import CollectionReport, Progress
+from unisim_metrics.collections.output import OutputFolder
+from unisim_metrics.collections.planning import Shard
+from unisim_metrics.collections.rows import Wanted
 from unisim_metrics.errors import BadRowsError
 from unisim_metrics.models import EncoderModel
-
-pyarrow = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
 
 COUNT = 11
 BAD = 4
@@ -361,6 +363,24 @@ class TestGoingOn:
             score_collection(folder, folder, scorer)
         assert [path.name for path in folder.iterdir()] == ["0.png"]
 
+    def test_a_shard_that_processes_die_of_is_given_up(self, tmp_path: Path) -> None:
+        shard = Shard(2, ("photos/7.png",), Wanted(()))
+        folder = OutputFolder(tmp_path / "out", {"signature": "s"})
+        for _ in range(4):
+            with pytest.raises(KeyboardInterrupt), folder.attempt(shard, 1):
+                raise KeyboardInterrupt  # an end with a last word leaves no mark
+        for number in range(2):
+            (tmp_path / "out" / f".unisim-00002-attempt-{number}").touch()
+        with (
+            pytest.raises(ChildProcessError, match=r"part-00002\.parquet has died 2 times.*'photos/7\.png'"),
+            folder.attempt(shard, 1),
+        ):
+            pass
+        with folder.attempt(shard, 2), folder.attempt(Shard(3, shard.names, shard.wanted), 0):
+            assert len(list((tmp_path / "out").glob(".unisim-*"))) == 4
+        folder.complete(0, 0, 0)
+        assert not list((tmp_path / "out").glob(".unisim-*"))
+
     def test_too_many_bad_rows_end_the_job(self, scorer: UniSimScorer, tmp_path: Path) -> None:
         folder = write_folder(tmp_path / "photos", encoded(9, broken=[0, 3, 6]))
         with pytest.raises(
@@ -408,6 +428,10 @@ class TestDevices:
         # Each has its own copy of the weights, at another alignment: the last bits may differ.
         np.testing.assert_allclose(two.pop("unisim_score"), one.pop("unisim_score"), atol=1e-6)
         assert two == one
+
+    def test_a_model_stands_on_one_device(self, tiny_model: EncoderModel, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="must name one device for a model that is loaded already"):
+            score_collection("a.png", tmp_path / "out", UniSimScorer(tiny_model), devices=["cpu", "cpu:0"])
 
     def test_an_error_of_one_ends_all(self, scorer: UniSimScorer, tmp_path: Path) -> None:
         folder = write_folder(tmp_path / "photos", [BROKEN] * 30)

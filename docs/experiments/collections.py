@@ -3,9 +3,9 @@
     python -m docs.experiments.collections
 
 Small JPEG images are drawn into archives. In turns, and on the same images, the encoder runs on tensors that are
-ready, files are decoded to such tensors, and `score_collection` does both. The memory is that of processes of their own,
-over a small and a large collection with a model of a few weights, so that no weights hide what grows. It is read from
-`/proc`, so this needs Linux.
+ready, files are decoded to such tensors, and `score_collection` does both. The memory is that of processes of their
+own, over a small and a large collection with a model of a few weights, so that no weights hide what grows. It is read
+from `/proc`, so this needs Linux.
 """
 
 from __future__ import annotations

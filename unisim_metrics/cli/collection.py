@@ -41,6 +41,7 @@ class CollectionOptions:
     keep_embedding: bool = False
     rows_per_shard: int | None = None
     max_bad: int | None = None
+    concurrency: int | None = None
 
     def check(self) -> None:
         """Check that nothing is asked of an engine where none is.
@@ -119,6 +120,7 @@ def score_collection(
             engine=cast(Any, options.engine),
             devices=devices or None,
             max_bad=options.max_bad,
+            concurrency=options.concurrency,
             progress=line.show,
             **settings,
         )

@@ -181,6 +181,15 @@ MaxBadOption = Annotated[
         rich_help_panel=_COLLECTION,
     ),
 ]
+ConcurrencyOption = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency",
+        min=1,
+        help="Processes that score on a cluster; one a GPU, or one a core where there is none.",
+        rich_help_panel=_COLLECTION,
+    ),
+]
 DEFAULT_MODEL = "unisim-mini"
 DEFAULT_BATCH_SIZE = 32
 

@@ -58,6 +58,7 @@ def score(
     keep_embedding: opt.KeepEmbeddingOption = False,
     rows_per_shard: opt.RowsPerShardOption = None,
     max_bad: opt.MaxBadOption = None,
+    concurrency: opt.ConcurrencyOption = None,
 ) -> None:
     """Score images: by quality, against a text or an image, or pair by pair.
 
@@ -69,7 +70,7 @@ def score(
     collection = CollectionOptions(
         engine,
         *(image_column, text_column, reference_column, tuple(keep_column or ())),
-        *(keep_embedding, rows_per_shard, max_bad),
+        *(keep_embedding, rows_per_shard, max_bad, concurrency),
     )
     collection.check()
     if engine is not None:

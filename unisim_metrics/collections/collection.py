@@ -105,6 +105,10 @@ def score_collection(
         )
     if devices and engine == "ray":
         raise ValueError(f"Argument `devices` must be None for the engine 'ray', but got {devices!r}.")
+    if devices and len(devices) > 1 and scorer is not None and not scorer.is_by_name:
+        raise ValueError(
+            "Argument `devices` must name one device for a model that is loaded already; one by name is loaded on each."
+        )
     if is_url(os.fspath(output)):
         raise ValueError(f"Argument `output` must be a folder on this machine, but got {output!r}.")
     names = _listed(inputs)

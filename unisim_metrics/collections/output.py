@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +93,31 @@ class OutputFolder:
                 f" {shard.names[0]!r} and what follows it: inputs may be added behind those before, not among them."
             )
         return Written(metadata.num_rows, int(notes[ERRORS]))
+
+    @contextmanager
+    def attempt(self, shard: Shard, most: int) -> Iterator[None]:
+        """Leave a mark for as long as a shard is in work: that of a process which dies stays.
+
+        Args:
+            shard: The shard.
+            most: How often a process may die of it before it is given up.
+
+        Raises:
+            ChildProcessError: If more have died.
+        """
+        marks = f"{_TORN}{shard.index:05}-attempt-"
+        died = len(list(self.path.glob(f"{marks}*")))
+        if died > most:
+            raise ChildProcessError(
+                f"The process that scores {shard.file_name} has died {died} times. What it reads begins with"
+                f" {shard.names[0]!r}: score that by itself to find what kills it."
+            )
+        mark = self.path / f"{marks}{uuid.uuid4().hex}"
+        mark.touch()
+        try:
+            yield
+        finally:
+            mark.unlink()
 
     def write(self, shard: Shard) -> ShardWriter:
         """Begin a shard."""

@@ -22,7 +22,7 @@ from unisim_metrics.installation import install_extra
 
 # Shards that are handed over at a time: a plan of any length takes no more memory.
 _AT_A_TIME = 1000
-# How often a shard is tried whose actor dies; its data may be what kills it.
+# How often an actor may die of a shard: its data may be what kills it, and Ray would try it for ever.
 _RETRIES = 3
 
 
@@ -46,6 +46,7 @@ def run_ray(
 
     Raises:
         BadRowsError: If the tally says that too much is bad.
+        ChildProcessError: If the process that scores a shard dies again and again.
         ModuleNotFoundError: If ray is missing.
     """
     try:
@@ -67,7 +68,6 @@ def run_ray(
                 _ShardTask,
                 fn_constructor_args=(scorer, folder, os.getcwd()),
                 compute=data.ActorPoolStrategy(min_size=1, max_size=min(actors, len(part))),
-                ray_remote_args_fn=lambda: {"max_task_retries": _RETRIES},
                 **({"num_gpus": 1} if on_gpus else {"num_cpus": 1}),
             )
             for done in scored.iter_rows():
@@ -93,7 +93,9 @@ class _ShardTask:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         held = _Held()
-        write_shards(self._scorer, iter([pickle.loads(row["shard"])]), self._folder, held)
+        shard: Shard = pickle.loads(row["shard"])
+        with self._folder.attempt(shard, _RETRIES):
+            write_shards(self._scorer, iter([shard]), self._folder, held)
         return vars(held)
 
 

@@ -147,6 +147,11 @@ class UniSimScorer:
         return signature(self.model, self.task, self.method, self.prompts, SCORED_ALONE)
 
     @property
+    def is_by_name(self) -> bool:
+        """Whether the model is loaded here, by its name or path, rather than handed over."""
+        return isinstance(self.model_name_or_path, str | os.PathLike)
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """Where what is scored comes from and, if the task has it, what it is scored against."""
         image = Source("image", self.image_column)
@@ -329,7 +334,7 @@ class UniSimScorer:
     def _load(self) -> PairScorer:
         if self._loaded is None:
             device = self.device
-            if device is None and isinstance(self.model_name_or_path, str | os.PathLike):
+            if device is None and self.is_by_name:
                 device = "cuda" if torch.cuda.is_available() else "cpu"
             model = as_model(self.model_name_or_path, device, **self.load_options)
             self._loaded = PairScorer(
