@@ -70,7 +70,6 @@ def test_every_result_comes_in_every_form() -> None:
         "unisim compare",
         "unisim collection summarize",
         "unisim models",
-        "unisim collection summarize",
         "unisim bench run",
         "unisim bench demo",
         "unisim bench compare",
