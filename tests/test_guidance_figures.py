@@ -12,6 +12,7 @@ pytest.importorskip("skimage")
 
 from docs.experiments import guidance_cost as cost
 from docs.experiments import guidance_gain as gain
+from docs.experiments import noise_search
 
 
 def cells(row: str) -> list[str]:
@@ -53,6 +54,33 @@ class TestGain:
         same, other = second.scores(noise, references), second.scores(noise.flip(0), references)
         torch.testing.assert_close(same, torch.ones(2), atol=1e-3, rtol=0)
         assert (other < 0.9).all()
+
+
+class TestNoiseSearch:
+    def test_a_row_for_independent_candidates_and_one_a_radius(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        few = [
+            "--references",
+            "2",
+            "--n",
+            "2",
+            "--rounds",
+            "2",
+            "--steps",
+            "2",
+            "--fit",
+            "1",
+            "--threads",
+            "1",
+        ]
+        noise_search.main(["--pipelines", "sd", "--radii", "0.5", *few])
+        header, _, independent, searched = capsys.readouterr().out.splitlines()
+        assert cells(independent)[:2] == ["sd", "4 independent"]
+        assert cells(searched)[:2] == ["sd", "2 × 2, radius 0.5"]
+        assert len(cells(searched)) == len(cells(header))
+        difference = float(cells(searched)[2]) - float(cells(independent)[2])
+        assert float(cells(searched)[3].split()[0]) == pytest.approx(difference, abs=2e-4)
 
 
 class TestCost:

@@ -1,40 +1,86 @@
-"""Tiny forms of diffusers' image pipelines: scored, guided and searched, and what is refused."""
+"""The table of pipelines: all of the installed diffusers' image pipelines stand in it, and do what it says."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import pytest
 import torch
 
-from docs.experiments.pipeline_table import WORKS, tried
+from docs.experiments.pipeline_table import cells, image_pipelines, main, read_table, tried
 from docs.experiments.pipelines.cases import tiny_call, tiny_pipeline
 from unisim_metrics.integrations.diffusers import UniSimScoreCallback, best_of_n
 from unisim_metrics.integrations.diffusers.callback import check_pipeline
 from unisim_metrics.integrations.diffusers.latents import LatentDecoder
 from unisim_metrics.models import EncoderModel
 
-# One of each way to keep latents, each autoencoder and each scheduler.
+PAGE = Path(__file__).parents[1] / "docs" / "pipelines.md"
+# One of each way to keep latents, each autoencoder and each scheduler, and those that are refused for a reason.
 SAMPLE = (
+    "BlipDiffusionPipeline",
     "BriaFiboPipeline",
     "CogView3PlusPipeline",
+    "Cosmos2TextToImagePipeline",
     "ErnieImagePipeline",
     "Flux2KleinPipeline",
     "FluxControlInpaintPipeline",
     "GlmImagePipeline",
     "HunyuanImagePipeline",
+    "Ideogram4Pipeline",
     "Kandinsky5I2IPipeline",
+    "KandinskyV22CombinedPipeline",
+    "LatentConsistencyModelPipeline",
+    "PRXPixelPipeline",
+    "QwenImageEditPipeline",
+    "QwenImageLayeredPipeline",
     "QwenImagePipeline",
+    "SanaSprintPipeline",
+    "StableDiffusion3InpaintPipeline",
+    "ZImagePipeline",
 )
 
 
+@pytest.fixture(scope="module")
+def page() -> dict[str, list[str]]:
+    return read_table(PAGE.read_text(encoding="utf-8"))
+
+
 class TestTable:
+    def test_all_image_pipelines_stand_in_it(self, page: dict[str, list[str]]) -> None:
+        assert {f"{name}Pipeline" for name in page} == set(image_pipelines())
+
     @pytest.mark.parametrize("name", SAMPLE)
-    def test_a_pipeline_is_scored_guided_and_searched(self, name: str, tiny_model: EncoderModel) -> None:
+    def test_a_pipeline_does_what_it_says(
+        self, name: str, page: dict[str, list[str]], tiny_model: EncoderModel
+    ) -> None:
         """`tried` raises if the images change by a bit, or a preview is not what the pipeline decodes."""
-        row = tried(getattr(diffusers, name), tiny_model)
-        assert [row.uses[use] for use in ("score", "guide", "best of N")] == [WORKS] * 3
+        first, *rest = cells(tried(getattr(diffusers, name), tiny_model))
+        assert page[first] == rest
+
+    def test_the_command_writes_into_a_page(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        kinds = {name: getattr(diffusers, name) for name in ("AmusedPipeline", "BlipDiffusionPipeline")}
+        monkeypatch.setattr("docs.experiments.pipeline_table.image_pipelines", lambda: kinds)
+        page = tmp_path / "page.md"
+        page.write_text("before\n<!-- begin of the table -->\nold\n<!-- end of the table -->\nafter\n")
+        main(["--write", str(page)])
+        text = page.read_text()
+        assert text.startswith("before\n")
+        assert text.endswith("\nafter\n")
+        assert "old" not in text
+        assert read_table(text)["Amused"][0] == "no callback"
+        main(["--only", "Blip"])
+        assert capsys.readouterr().out.splitlines()[-1].startswith("BlipDiffusion | no callback")
+        with pytest.raises(SystemExit):
+            main(["--only", "Blip", "--write", str(page)])
+
+    def test_every_word_is_explained(self, page: dict[str, list[str]]) -> None:
+        explained = PAGE.read_text(encoding="utf-8").split("## The table")[0]
+        for word in {use for uses in page.values() for use in uses}:
+            assert f"\n| {word} | " in explained
 
 
 class TestWhatWasSeen:
@@ -82,7 +128,7 @@ class TestRefusals:
                 best_of_n(bare, "a fox")
 
     def test_what_is_no_single_picture(self) -> None:
-        pipe = tiny_pipeline(diffusers.VisualClozeGenerationPipeline)
+        pipe = object.__new__(diffusers.VisualClozeGenerationPipeline)
         with pytest.raises(ValueError, match=r"a grid of pictures with VisualCloze.*score its images with"):
             LatentDecoder(pipe)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline, LCMScheduler, SCMScheduler
+from diffusers import DDIMScheduler, DiffusionPipeline, LCMScheduler, SCMScheduler
 from diffusers.pipelines.pag.pag_utils import PAGMixin
 from torch import Tensor
 
@@ -30,6 +30,8 @@ from unisim_metrics.integrations.diffusers import (
     optimize_latents,
 )
 from unisim_metrics.integrations.diffusers.callback import check_pipeline
+from unisim_metrics.integrations.diffusers.families import family_of
+from unisim_metrics.integrations.diffusers.latents import LatentDecoder
 from unisim_metrics.integrations.diffusers.listening import wrapped
 from unisim_metrics.integrations.diffusers.sampling import check_call, check_makes_images, images_of, replaced
 
@@ -80,6 +82,13 @@ def _bare(kind: type[DiffusionPipeline]) -> DiffusionPipeline:
     return bare
 
 
+def _check_class(bare: Any) -> None:
+    bare.scheduler = DDIMScheduler()
+    check_pipeline(bare)
+    if family_of(bare).refused is not None:
+        LatentDecoder(bare)
+
+
 def tried(kind: type[DiffusionPipeline], model: Any) -> Row:
     """Try each use of a pipeline.
 
@@ -92,7 +101,7 @@ def tried(kind: type[DiffusionPipeline], model: Any) -> Row:
     """
     if case_of(kind) is None or "callback_on_step_end" not in inspect.signature(kind.__call__).parameters:
         bare = _bare(kind)
-        callback = _refusal(lambda: check_pipeline(bare)) or NOT_RUN
+        callback = _refusal(lambda: _check_class(bare)) or NOT_RUN
         best = _refusal(lambda: check_call(bare, ("generator",), {}, {})) or NOT_RUN
         latents = (
             _refusal(lambda: check_call(bare, ("generator", "latents", "output_type"), {}, {})) or NOT_RUN
@@ -186,8 +195,6 @@ _REASONS = {
     "those of one picture": "several",
     "no weighted sum": "no sum",
     "whose batch a callback cannot make smaller": "batch",
-    "which remembers the batch": "scheduler",
-    "whose prediction is no module": "no module",
     "takes `latents`": "no noise",
     "takes `generator`": "no seed",
     "takes `output_type`": "no noise",
@@ -291,7 +298,10 @@ def _last_latents(latents: Tensor) -> Callable[..., dict[str, Any]]:
             return {}
         # What a pipeline keeps beside them, such as a picture to be edited, follows them.
         beside = tensors["latents"][..., latents.shape[-1] :]
-        return {"latents": torch.cat([latents.to(beside), beside], dim=-1)}
+        tensors["latents"].copy_(
+            torch.cat([latents.to(beside), beside], dim=-1)
+        )  # in place: not all heed a return
+        return {"latents": tensors["latents"]}
 
     return replace
 

@@ -90,7 +90,12 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
             self.reset()
         self._called = True
         changed = self.after_step(step_index, self.recorder.last, callback_kwargs["latents"])
-        return callback_kwargs if changed is None else {**callback_kwargs, "latents": changed}
+        if changed is None:
+            return callback_kwargs
+        if self.decoder.family.deaf:
+            callback_kwargs["latents"].copy_(changed)
+            return callback_kwargs
+        return {**callback_kwargs, "latents": changed}
 
     def reset(self) -> None:
         """Forget the sampling run before."""

@@ -127,6 +127,7 @@ class Family:
         denormalize: How the pipeline undoes the scale; None where it does what its autoencoder is known for.
         taken: From the latents that the pipeline draws to those that it takes as its argument `latents`.
         pixels: Whether its latents are pixels, black at −1, and there is no autoencoder.
+        deaf: Whether the pipeline does not heed what its callback returns, so that latents are changed in place.
         refused: Why its latents are not those of one picture; None if they are.
     """
 
@@ -134,6 +135,7 @@ class Family:
     denormalize: Denormalize | None = None
     taken: Layout = _unchanged
     pixels: bool = False
+    deaf: bool = False
     refused: str | None = None
 
 
@@ -152,10 +154,12 @@ FAMILIES: dict[str, Family] = {
     "JoyImageEdit": Family(_last_of_several),
     "Kandinsky5I2I": Family(_channels_last, by_factor, taken=_with_a_picture),
     "Kandinsky5": Family(_channels_last, by_factor),
-    "PRXPixel": Family(pixels=True),
+    "PRXPixel": Family(pixels=True, deaf=True),
+    "PRX": Family(deaf=True),
     "QwenImageLayered": Family(refused="its latents are the layers of a picture"),
     "SanaSprint": Family(_of_unit_data),
     "StableDiffusion3Inpaint": Family(denormalize=by_factor),
+    "StableDiffusionLDM3D": Family(refused="its autoencoder decodes depth beside colours"),
     "VisualCloze": Family(refused="its latents are a grid of pictures"),
 }
 """By how the name of the pipeline begins; the first that fits. Subclasses are of their family."""

@@ -109,6 +109,8 @@ class Replay:
         self._step = step
         self._module = module
         self._calls = [_usable(call) for call in step.calls]
+        if not all(isinstance(call.output, Tensor) for call in self._calls):
+            raise _no_way_back()  # it takes and gives a list of pictures
         self._weights = _weights(self._outputs(call.output for call in self._calls), step.model_output)
 
     def x0(self, move: Tensor) -> Tensor:

@@ -167,7 +167,12 @@ def _ascend(
         best, highest = torch.where(chosen, given.detach(), best), values.maximum(highest)
         history.append(values)
         if direction is not None:
-            (gradient,) = torch.autograd.grad(final, given, direction)
+            try:
+                (gradient,) = torch.autograd.grad(final, given, direction)
+            except RuntimeError as error:
+                if "inplace" in str(error):
+                    raise _no_way_through(sampler.pipe) from error
+                raise
             latents.grad = unit(gradient) * size
             optimizer.step()
             latents *= size / rms(latents)
@@ -259,7 +264,13 @@ class _Sampler:
             replaced(denoiser(self.pipe), "forward", _checkpointed) if self.checkpointing else nullcontext()
         )
         with spared, SizeListener(self.pipe) as listener:
-            final = self._final(arguments)
+            try:
+                final = self._final(arguments)
+            except AttributeError as error:
+                # Parts that were never trained may ask a setting that they lack once there are gradients.
+                if "gradient_checkpointing" in str(error):
+                    raise _no_way_through(self.pipe) from error
+                raise
             self._size = listener.size
         if latents.requires_grad and not final.requires_grad:
             raise _no_way_through(self.pipe)

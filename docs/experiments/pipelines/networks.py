@@ -457,18 +457,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "up_block_types": ["UpDecoderBlock2D"] * 2 + ["AttnUpDecoderBlock2D"],
         "vq_embed_dim": 4,
     },
-    "WuerstchenDiffNeXt": {
-        "c_cond": 16,
-        "c_hidden": [32],
-        "nhead": [4],
-        "blocks": [1],
-        "level_config": ["CT"],
-        "clip_embd": WIDTH,
-        "inject_effnet": [True],
-        "c_in": 4,
-        "c_out": 4,
-        "effnet_embd": 4,
-    },
     "ZImageTransformer2DModel": {
         **_Z_IMAGE,
         "in_channels": 4,
@@ -489,7 +477,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 _FROM_UNET: dict[str, dict[str, Any]] = {
     "ControlNetModel": {"conditioning_embedding_out_channels": (8, 16, 16)},
-    "ControlNetUnionModel": {"conditioning_embedding_out_channels": (8, 16, 16)},
     "ControlNetXSAdapter": {"size_ratio": 1.0, "conditioning_embedding_out_channels": (8, 16, 16)},
 }
 
