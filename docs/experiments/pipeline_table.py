@@ -208,7 +208,9 @@ def cell(use: str) -> str:
     """A use in the table."""
     if use in _SIGNS:
         return _SIGNS[use]
-    return next(short for words, short in _REASONS.items() if words in use)
+    known = [short for words, short in _REASONS.items() if words in use]
+    assert known, f"no word stands for: {use}"
+    return known[0]
 
 
 def cells(row: Row) -> list[str]:

@@ -254,7 +254,7 @@ class _Sampler:
         if found is None:
             raise _no_way_through(pipe)
         self.noise_state = generator.get_state()
-        self.drawn = self._as_taken(*found)
+        self.drawn = self._as_taken(found)
 
     def sample(self, latents: Tensor) -> Tensor:
         """Final latents from initial ones."""
@@ -310,11 +310,12 @@ class _Sampler:
         self._call(self.pipe, **{**arguments, **keeping})
         return final[0]
 
-    def _as_taken(self, drawn: Tensor, size: Size | None) -> Tensor:
+    def _as_taken(self, drawn: _Drawn) -> Tensor:
         """Initial latents that the pipeline draws, as it takes them."""
         taken = self.decoder.family.taken
         # Pipelines scale the latents that they get; those of flow matching have no scale.
-        latents = taken(self.pipe, drawn / getattr(self.pipe.scheduler, "init_noise_sigma", 1.0), size)
+        scale = getattr(self.pipe.scheduler, "init_noise_sigma", 1.0)
+        latents = taken(self.pipe, drawn.latents / scale, drawn.size)
         name = type(self.pipe).__name__
         try:
             found = self._draw(generator=resumed(self.noise_state), latents=latents)
@@ -324,20 +325,21 @@ class _Sampler:
                 f" {str(error)!r}: use `best_of_n`."
             ) from error
         if found is None:  # it uses them as they are
-            return taken(self.pipe, drawn, size)
-        again, _ = found
-        if again.shape != drawn.shape or not torch.allclose(again, drawn, rtol=1e-3, atol=1e-3):
+            return taken(self.pipe, drawn.latents, drawn.size)
+        # Some return fewer values where they get latents than where they draw them, and then stumble over it.
+        if found.count != drawn.count or not _are_close(found.latents, drawn.latents):
             raise ValueError(
                 f"Argument `pipe` must take as `latents` what it draws itself, but {name} makes something else of"
                 " them: use `best_of_n`."
             )
         return latents
 
-    def _draw(self, **given: Any) -> tuple[Tensor, Size | None] | None:
-        """The initial latents of a call, and the size of its pictures; None if it prepares none."""
+    def _draw(self, **given: Any) -> _Drawn | None:
+        """What a call prepares before its first step; None if it prepares no latents."""
 
         def stop(arguments: dict[str, Any], result: Any) -> None:
-            raise _Drawn(result if isinstance(result, Tensor) else result[0], listener.size)
+            values = (result,) if isinstance(result, Tensor) else result
+            raise _Drawn(values[0], len(values), listener.size)
 
         try:
             with (
@@ -346,17 +348,28 @@ class _Sampler:
             ):
                 self.pipe(**self._arguments, **given)
         except _Drawn as drawn:
-            return drawn.latents, drawn.size
+            return drawn
         return None
 
 
 class _Drawn(Exception):
-    """Ends a call of a pipeline once the initial latents are drawn."""
+    """Ends a call of a pipeline once the initial latents are drawn.
 
-    def __init__(self, latents: Tensor, size: Size | None) -> None:
+    Attributes:
+        latents: The initial latents.
+        count: How many values the pipeline prepared, these among them.
+        size: Height and width of the pictures in pixels, if the pipeline told them before.
+    """
+
+    def __init__(self, latents: Tensor, count: int, size: Size | None) -> None:
         super().__init__()
         self.latents = latents
+        self.count = count
         self.size = size
+
+
+def _are_close(latents: Tensor, others: Tensor) -> bool:
+    return latents.shape == others.shape and torch.allclose(latents, others, rtol=1e-3, atol=1e-3)
 
 
 def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
