@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from command_line import documented_rows, unisim, write_image
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from unisim_metrics.cli.pairs import Pair, Prompt, match_generators, read_pairs, read_prompts
@@ -327,6 +327,7 @@ def test_csv_that_was_written_well_is_read_or_refused(folder: Path, rows: list[t
 
 @settings(max_examples=400, deadline=None)
 @given(lines=st.lists(CELLS, max_size=6), end=st.sampled_from(["\n", "\r\n"]))
+@example(lines=[',"\n",'], end="\n")
 def test_any_csv_is_read_as_the_csv_module_does_or_refused(folder: Path, lines: list[str], end: str) -> None:
     text = end.join(["image,text", *lines])
     table = folder / "a.csv"
@@ -337,9 +338,9 @@ def test_any_csv_is_read_as_the_csv_module_does_or_refused(folder: Path, lines: 
     _, *rows = csv.reader(io.StringIO(text, newline=""))
     assert [list(row.values()) for row in found] == [row[:2] for row in rows if row]
     assert not any(any(row[2:]) for row in rows)
-    # No row is lost inside another: each line that looks like a row is one.
+    # No row is lost inside another: each line that looks like a row is one, or begins one with empty fields behind it.
     like_rows = [line for line in io.StringIO(text, newline="") if len(next(csv.reader([line]), [])) == 2]
-    assert len([row for row in rows if len(row) == 2]) >= len(like_rows) - 1
+    assert len([row for row in rows if len(row) >= 2]) >= len(like_rows) - 1
 
 
 @settings(max_examples=400, deadline=None)
