@@ -172,7 +172,7 @@ def test_the_prompts_of_generators_may_be_one(tmp_path: Path, tiny_clip_dir: Pat
     table = unisim(
         "rank", tmp_path / "a", tmp_path / "b", "--prompts", tmp_path / "p.jsonl", "-m", tiny_clip_dir
     )
-    assert "a and b cannot be told apart: 50 %" in table.out and "on 1 prompts" in table.out
+    assert "a and b cannot be told apart: 50 %" in table.out and "on 1 prompt;" in table.out
 
 
 @pytest.mark.parametrize("name", ["pairs.json", "pairs.xlsx", "pairs.txt", "pairs.parquet"])

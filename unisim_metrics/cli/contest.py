@@ -66,7 +66,7 @@ class Contest:
     @property
     def title(self) -> str:
         """A heading."""
-        return f"{len(self.names)} {self.kind}s over {len(self.trials)} {self.unit}"
+        return f"{len(self.names)} {self.kind}s over {self._counted(len(self.trials))}"
 
     def told_duels(self) -> list[Duel]:
         """Return the pairs that are told one by one: all, or of many only those that follow each other."""
@@ -160,16 +160,19 @@ class Contest:
     def _sentence(self, duel: Duel) -> str:
         first, second = self.names[duel.first], self.names[duel.second]
         figures = (
-            f"{self.percent(duel.share)}, p = {shown_p(duel.corrected)}, on {len(self.trials):,} {self.unit}"
+            f"{self.percent(duel.share)}, p = {shown_p(duel.corrected)}, on {self._counted(len(self.trials))}"
         )
         if duel.is_settled:
             return f"{first} beats {second}: {figures}."
         if duel.further is None:
             return f"{first} and {second} cannot be told apart: {figures}; there is no difference to be seen."
         return (
-            f"{first} and {second} cannot be told apart: {figures}; some {_rounded_up(duel.further):,} further"
-            f" {self.unit} would settle a difference of this size."
+            f"{first} and {second} cannot be told apart: {figures}; some"
+            f" {self._counted(_rounded_up(duel.further), 'further ')} would settle a difference of this size."
         )
+
+    def _counted(self, count: int, which: str = "") -> str:
+        return f"{count:,} {which}{self.unit.removesuffix('s') if count == 1 else self.unit}"
 
     def percent(self, share: Estimate) -> str:
         """Return a share with its interval in per cent, with a place more where there are trials enough for it."""
