@@ -23,9 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from unisim_metrics import UniSimScorer, load_model, score_collection
@@ -33,6 +31,8 @@ from unisim_metrics.collections.cells import read_image
 from unisim_metrics.images import Preprocessing, preprocess
 from unisim_metrics.images.threads import ahead
 from unisim_metrics.models import EncoderModel
+
+from .soft_colours import draw_jpegs
 
 MODEL = "unisim-mini"
 WIDTH, HEIGHT = 320, 240
@@ -57,18 +57,6 @@ class FewWeights(nn.Module):
     def encode_text(self, lengths: Tensor) -> Tensor:
         """Embed the lengths of texts."""
         return lengths @ self.text_weights
-
-
-def draw(number: int) -> list[bytes]:
-    """Draw JPEG images of soft colours, each another."""
-    rng = np.random.default_rng(0)
-    files = []
-    for _ in range(number):
-        small = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-        file = io.BytesIO()
-        small.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(file, format="JPEG", quality=85)
-        files.append(file.getvalue())
-    return files
 
 
 def write_archives(folder: Path, files: Sequence[bytes], number: int) -> None:
@@ -161,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = draw(options.images)
+        files = draw_jpegs(options.images, (WIDTH, HEIGHT), quality=85)
         torch.set_num_threads(1)
         seconds = compare_speed(files, options.rounds, folder)
         peaks = []

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import io
 import os
 import pickle
 import re
@@ -30,27 +29,15 @@ from threading import Lock
 from typing import Any
 
 import httpx
-import numpy as np
 import torch
-from PIL import Image
 
 from unisim_metrics.images import decode_image
 from unisim_metrics.integrations.rewards import PointwiseReward
 
+from .soft_colours import draw_jpegs
+
 MODEL = "unisim-mini"
 SIDE = 256
-
-
-def pictures(number: int) -> list[bytes]:
-    """Draw JPEG images of soft colours, each another."""
-    rng = np.random.default_rng(0)
-    files = []
-    for _ in range(number):
-        small = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-        file = io.BytesIO()
-        small.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, format="JPEG", quality=90)
-        files.append(file.getvalue())
-    return files
 
 
 def ask_own(http: httpx.Client, image: bytes, prompt: str) -> tuple[int, float]:
@@ -178,7 +165,7 @@ def main() -> None:
     if arguments.images % arguments.rounds or arguments.requests % arguments.rounds:
         parser.error("--images and --requests must be multiples of --rounds")
     torch.set_num_threads(arguments.threads)
-    images = pictures(arguments.images)
+    images = draw_jpegs(arguments.images, (SIDE, SIDE), quality=90)
     prompts = [f"a picture of {place} soft colours" for place in range(len(images))]
     reward = PointwiseReward(MODEL)
     reward.model.to("cpu")
