@@ -26,13 +26,12 @@ from unisim_metrics.models import REGISTRY, EncoderModel, OpenCLIPEncoder, load_
 from unisim_metrics.models.answering import Way
 from unisim_metrics.models.judges.blip import BLIP
 from unisim_metrics.models.judges.compare2score import Compare2Score
-from unisim_metrics.models.judges.deqa import DeQAScore
 from unisim_metrics.models.judges.dreamsim import DreamSim
 from unisim_metrics.models.judges.hpsv3 import HPSv3
 from unisim_metrics.models.judges.imagereward import ImageReward
 from unisim_metrics.models.judges.liqe import LIQE
-from unisim_metrics.models.judges.one_align import OneAlign
 from unisim_metrics.models.judges.pac_s import PACSEncoder
+from unisim_metrics.models.judges.quality_words import QualityWords
 from unisim_metrics.tasks import Task
 
 PHOTOS, OTHERS = photos(6), photos(6, seed=1)
@@ -273,9 +272,9 @@ class TestBenchmark:
         ("hpsv3", HPSv3),
         ("dreamsim-vit-b-32", DreamSim),
         ("liqe", LIQE),
-        ("deqa-score", DeQAScore),
+        ("deqa-score", QualityWords),
         ("compare2score", Compare2Score),
-        ("one-align", OneAlign),
+        ("one-align", QualityWords),
     ],
 )
 def test_the_registry_tells_what_judges_answer(name: str, kind: Any) -> None:

@@ -275,7 +275,7 @@ _ENTRIES = (
         "DeQA-Score, mPLUG-Owl2 (8 B) tuned to tell how good a picture is by a word",
         source="zhiyuanyou/DeQA-Score-Mix3",
         tasks=("quality", *ATTRIBUTES),
-        reader="deqa",
+        reader="quality_words",
         terms=_LLAMA_2,
     ),
     ModelEntry(
@@ -284,7 +284,7 @@ _ENTRIES = (
         "OneAlign, mPLUG-Owl2 (8 B) tuned to tell how good a picture is by one of five words",
         source="q-future/one-align",
         tasks=("quality", *ATTRIBUTES),
-        reader="one_align",
+        reader="quality_words",
         terms=_LLAMA_2,
     ),
     ModelEntry(

@@ -1,4 +1,4 @@
-"""The base of judges that rate a picture by the words with which mPLUG-Owl2 would go on: DeQA-Score, Compare2Score."""
+"""The base of judges that rate a picture by the words with which mPLUG-Owl2 would go on."""
 
 from __future__ import annotations
 
