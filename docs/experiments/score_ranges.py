@@ -13,7 +13,6 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,8 @@ from unisim_metrics import UniSimScore
 from unisim_metrics.benchmark.datasets import load_dataset
 from unisim_metrics.benchmark.demo import write_demo
 from unisim_metrics.models import PerceptualModel, load_model
-from unisim_metrics.tasks import Task
+from unisim_metrics.models.typical import TypicalRange
+from unisim_metrics.tasks import ATTRIBUTES, METHODS, Method, Task
 from unisim_metrics.text_files import write_text
 
 SETS: dict[Task, str] = {
@@ -34,16 +34,24 @@ SETS: dict[Task, str] = {
     "contrast": "koniq-contrast",
     "sharpness": "koniq-sharpness",
 }
+ASKED: list[tuple[Task, Method | None]] = [
+    (task, method) for task in SETS for method in (METHODS if task in ("quality", *ATTRIBUTES) else (None,))
+]
+"""The tasks, quality and attributes by either method."""
+
 PERCENTILES = (5, 50, 95)
 _AT_ONCE = 32
 
 
-def measure(model: PerceptualModel, task: Task, root: Path, most: int | None = None) -> dict[str, Any]:
+def measure(
+    model: PerceptualModel, task: Task, method: Method | None, root: Path, most: int | None = None
+) -> TypicalRange:
     """Return the percentiles of the scores of a task.
 
     Args:
         model: The model.
         task: The task.
+        method: How quality and attributes are scored; None for other tasks.
         root: Where the demo's sets are.
         most: How many samples at most; None for all.
     """
@@ -53,12 +61,14 @@ def measure(model: PerceptualModel, task: Task, root: Path, most: int | None = N
             (alternative, sample.reference) for sample in samples for alternative in sample.alternatives
         )
     )
-    metric = UniSimScore(model, task=task, reduction="none")
+    metric = UniSimScore(model, task=task, method=method or "naive", reduction="none")
     for start in range(0, len(pairs), _AT_ONCE):
         candidates, references = zip(*pairs[start : start + _AT_ONCE], strict=True)
         metric.update(list(candidates), None if references[0] is None else list(references))
     low, middle, high = np.percentile(metric.compute().double().numpy(), PERCENTILES).round(3).tolist()
     return {
+        "task": task,
+        "method": method,
         "low": low,
         "middle": middle,
         "high": high,
@@ -80,10 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = load_model(options.model)
     with tempfile.TemporaryDirectory() as folder:
         root = write_demo(Path(folder), 0, list(SETS.values()))
-        found = {task: measure(model, task, root, options.samples) for task in SETS}
-    print("| task | 5 % | 50 % | 95 % | scores |\n|---|--:|--:|--:|--:|")
-    for task, row in found.items():
-        print(f"| `{task}` | {row['low']:.3f} | {row['middle']:.3f} | {row['high']:.3f} | {row['n']} |")
+        found = [measure(model, task, method, root, options.samples) for task, method in ASKED]
+    print("| task | method | 5 % | 50 % | 95 % | scores |\n|---|---|--:|--:|--:|--:|")
+    for row in found:
+        shown = f"`{row['method']}`" if row["method"] else ""
+        figures = f"{row['low']:.3f} | {row['middle']:.3f} | {row['high']:.3f} | {row['n']}"
+        print(f"| `{row['task']}` | {shown} | {figures} |")
     if options.output is not None:
         known = json.loads(options.output.read_text(encoding="utf-8")) if options.output.exists() else {}
         write_text(options.output, json.dumps({**known, options.model: found}, indent=1) + "\n")

@@ -49,10 +49,7 @@ def models(
         Result(
             rows,
             title="Models" if checked is None else f"Models for {checked}",
-            json_rows=[
-                row | {"typical_scores": [{"task": task, **found} for task, found in ranges.items()]}
-                for row, ranges in ((row, typical_scores(row["name"])) for row in rows)
-            ],
+            json_rows=[row | {"typical_scores": typical_scores(row["name"])} for row in rows],
         )
     )
 

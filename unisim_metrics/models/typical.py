@@ -7,11 +7,15 @@ from functools import cache
 from importlib.resources import files
 from typing import TypedDict
 
+from unisim_metrics.tasks import Method, Task
+
 
 class TypicalRange(TypedDict):
     """The range of scores of a task.
 
     Attributes:
+        task: The task.
+        method: How quality and attributes were scored; None for other tasks.
         low: A twentieth of the scores lies below.
         middle: The median.
         high: A twentieth lies above.
@@ -20,6 +24,8 @@ class TypicalRange(TypedDict):
         signature: What made the scores.
     """
 
+    task: Task
+    method: Method | None
     low: float
     middle: float
     high: float
@@ -28,19 +34,19 @@ class TypicalRange(TypedDict):
     signature: str
 
 
-def typical_scores(name: str) -> dict[str, TypicalRange]:
-    """Return the ranges of the scores of a named model, by task; none where nothing was measured.
+def typical_scores(name: str) -> list[TypicalRange]:
+    """Return the ranges of the scores of a named model, one a task and method; none where nothing was measured.
 
     Args:
         name: A name of the registry.
     """
-    return _measured().get(name, {})
+    return _measured().get(name, [])
 
 
 @cache
-def _measured() -> dict[str, dict[str, TypicalRange]]:
+def _measured() -> dict[str, list[TypicalRange]]:
     text = (
         files("unisim_metrics").joinpath("assets").joinpath("typical_scores.json").read_text(encoding="utf-8")
     )
-    found: dict[str, dict[str, TypicalRange]] = json.loads(text)
+    found: dict[str, list[TypicalRange]] = json.loads(text)
     return found
