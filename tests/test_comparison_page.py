@@ -19,9 +19,9 @@ from command_line import unisim, write_image
 from PIL import Image
 
 from docs.experiments.worsened_scenes import main as write_scenes
-from unisim_metrics.cli.contest import Contest
-from unisim_metrics.cli.report.charts import distribution, whiskers
-from unisim_metrics.cli.report.page import to_html
+from unisim_metrics.cli.comparing.contest import Contest
+from unisim_metrics.cli.comparing.report.charts import distribution, whiskers
+from unisim_metrics.cli.comparing.report.page import to_html
 from unisim_metrics.statistics.intervals import Estimate
 
 BROWSER = find_browser()

@@ -16,7 +16,7 @@ import torch
 from command_line import Run, unisim, write_image
 
 from unisim_metrics import UniSimRanking, load_model
-from unisim_metrics.cli.contest import Contest
+from unisim_metrics.cli.comparing.contest import Contest
 
 TEXTS = ["a red dog", "a photo of a cat", "a bright image", "a car", "a blue sky", "two birds", "a tree"]
 

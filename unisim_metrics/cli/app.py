@@ -9,9 +9,7 @@ from typer.core import TyperGroup
 
 from unisim_metrics.cli import (
     bench,
-    calibrate,
     collection,
-    compare,
     demo,
     evaluate_module,
     models,
@@ -20,6 +18,7 @@ from unisim_metrics.cli import (
     serve,
     train,
 )
+from unisim_metrics.cli.comparing import calibrate, compare
 from unisim_metrics.cli.options import FORMER_NAMES
 from unisim_metrics.cli.terminal import prepare_streams, print_error
 from unisim_metrics.errors import UniSimError

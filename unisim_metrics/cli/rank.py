@@ -10,12 +10,12 @@ import typer
 
 from unisim_metrics.cli import figure
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.contest import check_confidence
-from unisim_metrics.cli.generators import rank_generators
+from unisim_metrics.cli.comparing.contest import check_confidence
+from unisim_metrics.cli.comparing.generators import rank_generators
+from unisim_metrics.cli.comparing.report.page import check_report
 from unisim_metrics.cli.image_files import find_images
 from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.pairs import Pair
-from unisim_metrics.cli.report.page import check_report
 from unisim_metrics.cli.score import describe
 from unisim_metrics.cli.scoring import Scoring, check_text
 from unisim_metrics.cli.terminal import print_note

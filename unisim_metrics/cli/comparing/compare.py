@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from unisim_metrics.cli import options as opt
-from unisim_metrics.cli.contest import Contest, check_confidence
+from unisim_metrics.cli.comparing.contest import Contest, check_confidence
+from unisim_metrics.cli.comparing.report.page import check_report, write_report
 from unisim_metrics.cli.output import Output
-from unisim_metrics.cli.report.page import check_report, write_report
 from unisim_metrics.cli.runs import (
     Matched,
     PairBy,

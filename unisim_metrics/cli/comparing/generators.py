@@ -8,10 +8,10 @@ from pathlib import Path
 import typer
 
 from unisim_metrics.cli import figure
-from unisim_metrics.cli.contest import Contest
+from unisim_metrics.cli.comparing.contest import Contest
+from unisim_metrics.cli.comparing.report.page import write_report
 from unisim_metrics.cli.output import Output
 from unisim_metrics.cli.pairs import match_generators, read_prompts
-from unisim_metrics.cli.report.page import write_report
 from unisim_metrics.cli.scoring import Scoring
 
 

@@ -13,10 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unisim_metrics.cli.contest import Contest
+from unisim_metrics.cli.comparing.contest import Contest
+from unisim_metrics.cli.comparing.report.charts import distribution, whiskers
 from unisim_metrics.cli.figure import thumbnail
 from unisim_metrics.cli.output import shown_p, signed
-from unisim_metrics.cli.report.charts import distribution, whiskers
 from unisim_metrics.cli.terminal import print_note, visible
 from unisim_metrics.text_files import write_text
 from unisim_metrics.version import __version__
