@@ -109,6 +109,24 @@ class TestPointwise:
             reward(pixels(4), ["a", "b", "a", "b"])
             assert model.backbone.calls == 1
 
+    def test_an_image_beside_several_references_is_embedded_once(self, exact: EncoderModel) -> None:
+        embedded: list[int] = []
+
+        class Counting(type(exact.backbone)):  # type: ignore[misc]
+            def encode_image(self, batch: Tensor) -> Tensor:
+                embedded.append(len(batch))
+                return super().encode_image(batch)
+
+        model = one_by_one()
+        model.backbone.__class__ = Counting
+        first, second, *references = photos(5)
+        pairs = [(image, reference) for image in (first, second) for reference in references]
+        metadata = [{"reference": reference} for _, reference in pairs]
+        found, _ = PointwiseReward(model, "image-image")([image for image, _ in pairs], ["a"] * 6, metadata)
+        assert sorted(embedded) == [2, 3]
+        apart = [image.copy() for image, _ in pairs]
+        assert torch.equal(found, PointwiseReward(exact, "image-image")(apart, ["a"] * 6, metadata)[0])
+
     def test_references_as_arrays(self, plain: PlainClip, tiny_model: EncoderModel) -> None:
         pictures, references = photos(2), photos(2, seed=1)
         metadata = [{"reference": np.array(reference)} for reference in references]

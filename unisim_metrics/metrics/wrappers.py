@@ -104,8 +104,17 @@ class EmbedOnce(StandIn):
         listed = tuple(items) if isinstance(items, list | tuple) else (items,)
         key = modality, view, tuple(id(item) for item in listed)
         if key not in self._known:
+            # An image may stand beside several references, and a reference beside several images.
+            distinct = {id(item): item for item in listed}
+            is_batched = any(getattr(item, "ndim", 0) == 4 for item in listed)
+            if len(distinct) < len(listed) and not is_batched:
+                rows = {number: row for row, number in enumerate(distinct)}
+                embeddings = embed(self.model, list(distinct.values()), modality, view)
+                embeddings = embeddings[[rows[id(item)] for item in listed]]
+            else:
+                embeddings = embed(self.model, items, modality, view)
             # The items are kept, so that no other object gets the id of one.
-            self._known[key] = listed, embed(self.model, items, modality, view)
+            self._known[key] = listed, embeddings
         return self._known[key][1]
 
 
