@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, rankdata, t, ttest_rel
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 from docs.experiments.coverage import COLUMNS, measure
 from unisim_metrics.statistics.bootstrap import estimate
 from unisim_metrics.statistics.clusters import Clusters
-from unisim_metrics.statistics.differences import estimate_mean_difference
+from unisim_metrics.statistics.differences import detectable_mean, estimate_mean_difference
 from unisim_metrics.statistics.strengths import estimate_clustered_strengths, estimate_strengths
 from unisim_metrics.statistics.verdict import Verdict, judge
 from unisim_metrics.statistics.wins import (
@@ -113,6 +114,29 @@ def test_differences_that_do_not_vary() -> None:
         estimate_mean_difference(np.ones(3), Clusters(np.zeros(3, dtype=int))),
     ):
         assert math.isnan(lonely.mean.low) and math.isnan(lonely.mean.high) and lonely.p == 1
+
+
+@pytest.mark.parametrize(("n", "level", "power"), [(10, 0.05, 0.8), (64, 0.0125, 0.8), (1000, 0.05, 0.95)])
+def test_the_detectable_mean_has_the_power_that_it_promises(n: int, level: float, power: float) -> None:
+    values = np.random.default_rng(n).normal(0.1, 2, n)
+    effect = detectable_mean(values, level=level, power=power) / values.std(ddof=1)
+    exact = TTestPower().power(effect, n, level, alternative="larger")
+    assert exact == pytest.approx(power, abs=0.015)
+    groups = Clusters(np.repeat(np.arange(n), 3))
+    # Three copies of each tell no more.
+    assert detectable_mean(values.repeat(3), groups, level, power) == pytest.approx(
+        effect * values.std(ddof=1)
+    )
+
+
+def test_what_no_mean_can_be_detected_by() -> None:
+    assert math.isnan(detectable_mean(np.ones(3), Clusters(np.zeros(3, dtype=int))))
+    assert detectable_mean(np.zeros(3)) == 0
+    for settings in ({"level": 0.0}, {"power": 1.0}):
+        with pytest.raises(ValueError, match=f"`{next(iter(settings))}` must lie between 0 and 1"):
+            detectable_mean(np.ones(3), **settings)
+    with pytest.raises(ValueError, match="`differences`"):
+        detectable_mean(np.zeros(0))
 
 
 def test_strengths_of_groups_that_share_nothing_are_those_of_sums() -> None:

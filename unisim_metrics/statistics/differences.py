@@ -1,4 +1,4 @@
-"""By how much two differ on the same trials: the mean of paired differences, by Student's t."""
+"""By how much two differ on the same trials: the mean of paired differences, and which could be seen."""
 
 from __future__ import annotations
 
@@ -47,6 +47,52 @@ def estimate_mean_difference(
     from scipy.special import stdtr, stdtrit
 
     check_arguments(confidence=confidence)
+    clusters = _clusters_of(differences, clusters)
+    value = math.fsum(differences) / len(differences)
+    if clusters.count < 2:
+        return MeanDifference(Estimate(value, math.nan, math.nan), 1.0)
+    error, degrees = math.sqrt(clusters.variance(differences)), clusters.effective - 1
+    half = error * float(stdtrit(degrees, (1 + confidence) / 2))
+    # Without any spread the statistic is none or without end.
+    statistic = abs(value) / error if error else math.inf if value else 0.0
+    return MeanDifference(Estimate(value, value - half, value + half), 2 * float(stdtr(degrees, -statistic)))
+
+
+def detectable_mean(
+    differences: NDArray[np.float64], clusters: Clusters | None = None, level: float = 0.05, power: float = 0.8
+) -> float:
+    """Return how large a mean has to be for its one-sided test to find it, by the spread of these differences.
+
+    The usual approximation: the quantiles of Student's t at the level and at the power, in standard errors.
+
+    Args:
+        differences: The differences, `[n]`.
+        clusters: Which of them hang together; None if none do.
+        level: At which p-value a mean is found to be above 0, in (0, 1).
+        power: How often it has to be found, in (0, 1).
+
+    Returns:
+        The mean; NaN where a single cluster tells nothing of others.
+
+    Raises:
+        ValueError: If there is no difference, the clusters are of another number of them, or a share is out of its
+            range.
+    """
+    from scipy.special import stdtrit
+
+    for name, share in (("level", level), ("power", power)):
+        if not 0 < share < 1:
+            raise ValueError(f"Argument `{name}` must lie between 0 and 1, but got {share}.")
+    clusters = _clusters_of(differences, clusters)
+    if clusters.count < 2:
+        return math.nan
+    degrees = clusters.effective - 1
+    quantiles = float(stdtrit(degrees, 1 - level) + stdtrit(degrees, power))
+    return quantiles * math.sqrt(clusters.variance(differences))
+
+
+def _clusters_of(differences: NDArray[np.float64], clusters: Clusters | None) -> Clusters:
+    """The clusters of differences, both checked."""
     if differences.ndim != 1 or not len(differences):
         raise ValueError(
             f"Argument `differences` must be of shape [n] with n >= 1, but got {list(differences.shape)}."
@@ -56,11 +102,4 @@ def estimate_mean_difference(
         raise ValueError(
             f"Argument `clusters` must be of {len(differences)} differences, but got {len(clusters)}."
         )
-    value = math.fsum(differences) / len(differences)
-    if clusters.count < 2:
-        return MeanDifference(Estimate(value, math.nan, math.nan), 1.0)
-    error, degrees = math.sqrt(clusters.variance(differences)), clusters.effective - 1
-    half = error * float(stdtrit(degrees, (1 + confidence) / 2))
-    # Without any spread the statistic is none or without end.
-    statistic = abs(value) / error if error else math.inf if value else 0.0
-    return MeanDifference(Estimate(value, value - half, value + half), 2 * float(stdtr(degrees, -statistic)))
+    return clusters
