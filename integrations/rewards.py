@@ -92,7 +92,7 @@ class UniSimRewardFunction(ABC):
         if watch is not None:
             watch = watch if isinstance(watch, Watch) else Watch(watch)
             self.judges = {
-                name: _as_judge(name, judge, reference_key) for name, judge in watch.judges.items()
+                name: as_judge(name, judge, reference_key) for name, judge in watch.judges.items()
             }
             self.drifts = {name: Drift(watch.window, watch.rise, watch.fall) for name in self.judges}
 
@@ -128,8 +128,8 @@ class UniSimRewardFunction(ABC):
             )
         with one_at_a_time:
             device = device_of(batch.images) or self.model.device
-            total, scores = self._weigh(batch, device)
-            watched = {name: judge._weigh(batch, device)[0] for name, judge in self.judges.items()}
+            total, scores = self.weigh(batch, device)
+            watched = {name: judge.weigh(batch, device)[0] for name, judge in self.judges.items()}
             trend = self.trend(total, scores)
             partings = {
                 name: drift.update(
@@ -144,7 +144,7 @@ class UniSimRewardFunction(ABC):
         info = {"scores": scores, "signatures": self.signatures}
         return total, {**info, "watch": watched} if self.judges else info
 
-    def _weigh(self, batch: Batch, device: torch.device) -> tuple[Tensor, dict[Task, Tensor]]:
+    def weigh(self, batch: Batch, device: torch.device) -> tuple[Tensor, dict[Task, Tensor]]:
         """The weighted sums `[N]` of a batch and the scores of each task, float32, where the images are."""
         if self.model.device != device:
             self.model.to(device)
@@ -354,18 +354,32 @@ class GroupwiseReward(UniSimRewardFunction):
         return list(groups.values())
 
 
-def _as_judge(name: str, judge: PointwiseReward | ModelLike, reference_key: str) -> PointwiseReward:
-    """What watches a reward under a name: it scores every image by itself."""
+def as_judge(
+    name: str, judge: PointwiseReward | ModelLike, reference_key: str = "reference", argument: str = "watch"
+) -> PointwiseReward:
+    """What judges images under a name without rewarding them: it scores every image by itself.
+
+    Args:
+        name: The judge's name: for a model, that of a task.
+        judge: A `PointwiseReward`, or what `load_model` takes.
+        reference_key: Under which key the metadata hold the reference image, for a model.
+        argument: The name of the argument in messages.
+
+    Raises:
+        ValueError: If a model's name is no task's, or the model does not score that task.
+        TypeError: If it is another kind of reward.
+    """
     if isinstance(judge, PointwiseReward):
         return judge
     if isinstance(judge, UniSimRewardFunction):
         raise TypeError(
-            f"Argument `watch` must hold a `PointwiseReward` or a model under {name!r}, but got {type(judge).__name__}."
+            f"Argument `{argument}` must hold a `PointwiseReward` or a model under {name!r}, but got"
+            f" {type(judge).__name__}."
         )
     try:
         return PointwiseReward(judge, cast(Task, name), reference_key=reference_key)
     except ValueError as error:
         raise ValueError(
-            f"Argument `watch` must hold a `PointwiseReward`, or a model for the task that its name says, but what"
+            f"Argument `{argument}` must hold a `PointwiseReward`, or a model for the task that its name says, but what"
             f" stands under {name!r} is none: {error}"
         ) from error

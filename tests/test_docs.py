@@ -75,6 +75,7 @@ EXAMPLES = (
     "unisim_metrics.metrics.score",
     "unisim_metrics.integrations.diffusers.rewards",
     "unisim_metrics.integrations.rewards",
+    "unisim_metrics.integrations.validation.validation",
 )
 
 
