@@ -165,7 +165,7 @@ class TestBest:
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("Agg")
         validation = UniSimValidation(PROMPTS, {"$a_b$": mean_of_pixels})
-        assert not validation.plot()[1].lines[0].get_xdata()
+        assert len(validation.plot()[1].lines[0].get_xdata()) == 0
         for step in (0, 5):
             validation(step, painter(levels_of(1, 3, 4, seed=step)))
         figure, axes = validation.plot()
