@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from unisim_metrics.cli import figure
 from unisim_metrics.cli import options as opt
+from unisim_metrics.cli.histogram import histogram, save_histogram
 from unisim_metrics.cli.output import Output, Result
 from unisim_metrics.cli.scoring import check_text, pick_device
 from unisim_metrics.cli.terminal import errors, print_note
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.scoring import Scoring
-    from unisim_metrics.collections import Progress, Summary
+    from unisim_metrics.collections import Progress
 
 app = typer.Typer(
     no_args_is_help=True, help="What `unisim score --engine` has written: its summary, its best."
 )
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of Parquet shards.")]
-
-_BAR = 40
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,17 @@ def summarize(
     as_json: opt.JsonOption = False,
     as_csv: opt.CsvOption = False,
     output: opt.OutputOption = None,
+    save_figure: Annotated[
+        Path | None,
+        typer.Option("--save-figure", help="Draw the histogram into this picture.", rich_help_panel="Output"),
+    ] = None,
 ) -> None:
     """Tell the count, mean, percentiles and histogram of the scores in a folder."""
     from unisim_metrics.collections import summarize_collection
 
     destination = Output(form, as_json, as_csv, output)
     destination.check()
+    figure.check(save_figure)
     summary = summarize_collection(folder, threshold=above, bars=bars)
     figures: dict[str, Any] = {
         "scored": summary.count,
@@ -166,6 +171,8 @@ def summarize(
     destination.write(result)
     if destination.file is None and destination.chosen() in (None, "table"):
         print(histogram(summary), end="")
+    if save_figure is not None:
+        save_histogram(save_figure, summary, title, above)
 
 
 @app.command("filter")
@@ -197,16 +204,6 @@ def parse_share(text: str) -> float:
     if not 0 < share <= 1:
         raise ValueError(f"Option --top must be a share such as 30% or 0.3, but got {text!r}.")
     return share
-
-
-def histogram(summary: Summary) -> str:
-    """Return the histogram as lines of text, the longest bar forty signs long."""
-    most = max(summary.bars, default=0)
-    lines = [
-        f"{low:8.4f} … {high:7.4f} {count:>11} {'#' * round(_BAR * count / most)}".rstrip()
-        for low, high, count in zip(summary.edges, summary.edges[1:], summary.bars, strict=False)
-    ]
-    return "".join(f"{line}\n" for line in lines)
 
 
 class _ProgressLine:
