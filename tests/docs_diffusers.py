@@ -48,20 +48,28 @@ def write_pipeline(folder: Path) -> None:
 
 def stay_small(patch: pytest.MonkeyPatch) -> None:
     """Keep pipelines that are sent to a GPU on the CPU, in its precision; few steps where nobody asks for many."""
-    from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
+    from diffusers import DiffusionPipeline, ModularPipeline, StableDiffusionXLPipeline
 
-    send, sample = DiffusionPipeline.to, StableDiffusionXLPipeline.__call__
+    sample, run = StableDiffusionXLPipeline.__call__, ModularPipeline.__call__
 
-    def to(self: Any, *arguments: Any, **settings: Any) -> Any:
-        if "cuda" in arguments:
-            return send(self, "cpu", torch.float32)
-        return send(self, *arguments, **settings)
+    def small(send: Any) -> Any:
+        def to(self: Any, *arguments: Any, **settings: Any) -> Any:
+            if "cuda" in arguments:
+                return send(self, "cpu", torch.float32)
+            return send(self, *arguments, **settings)
+
+        return to
 
     @wraps(sample)
     def call(self: Any, *arguments: Any, **settings: Any) -> Any:
         self.set_progress_bar_config(disable=True)
         return sample(self, *arguments, **{"num_inference_steps": _STEPS, **settings})
 
+    def run_blocks(self: Any, *arguments: Any, **settings: Any) -> Any:
+        return run(self, *arguments, **{"num_inference_steps": _STEPS, **settings})
+
     call.__wrapped__ = sample.__wrapped__  # type: ignore[attr-defined]  # without gradients, as the pipeline's own
-    patch.setattr(DiffusionPipeline, "to", to)
+    for kind in (DiffusionPipeline, ModularPipeline):
+        patch.setattr(kind, "to", small(kind.to))
+    patch.setattr(ModularPipeline, "__call__", run_blocks)
     patch.setattr(StableDiffusionXLPipeline, "__call__", call)

@@ -37,7 +37,7 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
 
     def __init__(self, pipe: DiffusionPipeline, vae: Any = None, keep_calls: bool = False) -> None:
         super().__init__()
-        check_pipeline(pipe)
+        self.check_pipeline(pipe)
         self.pipe = pipe
         self.decoder = LatentDecoder(pipe, vae)
         self.recorder = StepRecorder(pipe, keep_calls, self._check_latents)
@@ -54,7 +54,7 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
     def __enter__(self) -> Self:
         if self._undo is not None:
             raise ValueError(f"`{type(self).__name__}` is already listening: a `with` must not be nested.")
-        check_pipeline(self.pipe)
+        self.check_pipeline(self.pipe)
         self._called = self._stepped = False
         with ExitStack() as undo:
             undo.enter_context(self.recorder)
@@ -108,6 +108,15 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
     def check_batch(self, batch: int) -> None:
         """Check, before the first step, that a batch of so many images can be scored."""
         raise NotImplementedError
+
+    def check_pipeline(self, pipe: Any) -> None:
+        """Check that the predicted images of a pipeline can be heard, and decoded; see the function."""
+        check_pipeline(pipe)
+
+    @property
+    def pastes_back(self) -> bool:
+        """Whether the running pipeline overwrites a part of the latents after every step."""
+        return pastes_back(self.pipe)
 
     @property
     def steps_in_run(self) -> int:

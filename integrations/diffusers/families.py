@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+import diffusers
 from torch import Tensor
 
 from .autoencoders import Denormalize, by_batch_norm, by_channel, by_factor
@@ -30,8 +31,8 @@ def laid_out(pipe: Any, latents: Tensor, size: Size | None) -> Tensor:
     Raises:
         ValueError: If they are packed, and their size is not known or the pipeline does not tell how.
     """
-    unpack = getattr(pipe, "_unpack_latents", None)
-    if latents.ndim != 3 or not callable(unpack):
+    unpack = _unpacking(pipe)
+    if latents.ndim != 3 or unpack is None:
         return latents
     height, width = _known(size)
     known = {
@@ -49,6 +50,16 @@ def laid_out(pipe: Any, latents: Tensor, size: Size | None) -> Tensor:
             f" `{unknown[0]}` too: score its finished images with `unisim_metrics.functional.unisim_score`."
         )
     return cast(Tensor, unpack(**{name: known[name] for name in wanted}))
+
+
+def _unpacking(pipe: Any) -> Callable[..., Tensor] | None:
+    """The method that lays out packed latents: a pipeline's own, or of the plain pipeline whose modular form it is."""
+    own = getattr(pipe, "_unpack_latents", None)
+    if callable(own):
+        return cast(Callable[..., Tensor], own)
+    plain = getattr(diffusers, type(pipe).__name__.replace("ModularPipeline", "Pipeline"), None)
+    method = inspect.getattr_static(plain, "_unpack_latents", None)
+    return None if method is None else cast(Callable[..., Tensor], method.__get__(pipe))
 
 
 def _known(size: Size | None) -> Size:

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from .augmentation import Augmentation
-from .callback import UniSimCallback, pastes_back
+from .callback import UniSimCallback
 from .components import denoiser
 from .gradients import Replay, gradients, padded, rms, unit, usable
 from .previews import Step
@@ -88,15 +88,7 @@ class UniSimGuidanceCallback(UniSimCallback):
         vae: Any = None,
     ) -> None:
         super().__init__(pipe, vae, keep_calls=through_denoiser)
-        start, stop = window
-        if not 0 <= start < stop <= 1:
-            raise ValueError(f"Argument `window` must be two rising shares of the steps, but got {window}.")
-        if not callable(schedule) and schedule not in _SCHEDULES:
-            raise ValueError(
-                f"Argument `schedule` must be one of {get_args(Schedule)} or a function, but got {schedule!r}."
-            )
-        if inner_steps < 1:
-            raise ValueError(f"Argument `inner_steps` must be at least 1, but got {inner_steps}.")
+        check_guidance(window, schedule, inner_steps)
         if through_denoiser and denoiser(pipe) is None:
             raise ValueError(
                 f"Argument `through_denoiser` must be False for {type(pipe).__name__}, whose denoiser is no module of"
@@ -142,7 +134,7 @@ class UniSimGuidanceCallback(UniSimCallback):
             self.recorder.deaf(),
         ):
             move = self._move(index, step, scale) * step.next_signal()
-            if pastes_back(self.pipe):
+            if self.pastes_back:
                 move = move * _free(latents, step.result)
             guided: Tensor = (usable(latents) + padded(move, latents).to(latents.device)).to(latents.dtype)
         self.steps.append(index)
@@ -200,6 +192,25 @@ class UniSimGuidanceCallback(UniSimCallback):
             # Of unit size before it passes the autoencoder too: in float16 it would vanish there.
             (direction,) = torch.autograd.grad(decoded, x0, unit(gradient))
         return unit(direction), total / count
+
+
+def check_guidance(
+    window: tuple[float, float], schedule: Schedule | Callable[[float], float], inner_steps: int
+) -> None:
+    """Check arguments of `UniSimGuidanceCallback` that need no pipeline.
+
+    Raises:
+        ValueError: If one is out of its range.
+    """
+    start, stop = window
+    if not 0 <= start < stop <= 1:
+        raise ValueError(f"Argument `window` must be two rising shares of the steps, but got {window}.")
+    if not callable(schedule) and schedule not in _SCHEDULES:
+        raise ValueError(
+            f"Argument `schedule` must be one of {get_args(Schedule)} or a function, but got {schedule!r}."
+        )
+    if inner_steps < 1:
+        raise ValueError(f"Argument `inner_steps` must be at least 1, but got {inner_steps}.")
 
 
 def _free(latents: Tensor, result: Tensor) -> Tensor:

@@ -92,6 +92,10 @@ class StepRecorder:
         before_step: Called with the latents before each step and the size of the pictures; what it raises ends
             the sampling.
 
+    Attributes:
+        last: The last step; None outside.
+        size: Height and width of the pictures in pixels, to be set where the pipeline does not tell them.
+
     Raises:
         ValueError: If the predicted image cannot be told from the steps of the pipeline's scheduler.
 
@@ -122,6 +126,7 @@ class StepRecorder:
         check_scheduler(pipe.scheduler)
         self.pipe = pipe
         self.last: Step | None = None
+        self.size: Size | None = None
         self._keep_calls = keep_calls
         self._before_step = before_step
         self._calls: list[DenoiserCall] = []
@@ -155,7 +160,7 @@ class StepRecorder:
 
     def _before(self, arguments: dict[str, Any]) -> None:
         if self._before_step is not None:
-            self._before_step(arguments["sample"], self._listener.size)
+            self._before_step(arguments["sample"], self.size or self._listener.size)
 
     def _after(self, arguments: dict[str, Any], result: Any) -> None:
         scheduler = self.pipe.scheduler
@@ -167,7 +172,7 @@ class StepRecorder:
             result=result[0],
             level=noise_level(scheduler, timestep),
             scheduler=scheduler,
-            size=self._listener.size,
+            size=self.size or self._listener.size,
             calls=tuple(self._calls),
         )
         self._calls = []

@@ -138,7 +138,9 @@ class UniSimScoreCallback(UniSimCallback):
         if early_exit is not None:
             _check_exit(pipe)
         self.model = as_model(model_name_or_path)
-        self.target = Target(self.model, target, task, method, prompts)
+        # A block of a modular pipeline has made it before, for all its runs.
+        made = isinstance(target, Target)
+        self.target = target if made else Target(self.model, target, task, method, prompts)
         self.early_exit = early_exit
         self.keep_previews = keep_previews
         self._chosen = None if steps is None else frozenset(steps)
