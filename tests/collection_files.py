@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from oracle import TEXTS, photos
 from PIL import Image
+
+from unisim_metrics.collections.attempts import Attempts
 
 BROKEN = b"\xff\xd8\xff\xe0 no jpeg"
 
@@ -38,3 +41,22 @@ def write_folder(folder: Path, files: Sequence[bytes]) -> Path:
     for number, content in enumerate(files):
         (folder / f"{number}.png").write_bytes(content)
     return folder
+
+
+def write_archive(path: Path, members: Sequence[tuple[str, bytes]], mode: str = "w") -> Path:
+    """Write members by name into an archive."""
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def leave_mark(attempts: Attempts, size: int = 4, asked: int = 0, done: int = 0) -> None:
+    """Leave the mark of a process that dies when it has asked for so many batches, and done so many rows."""
+    attempt = attempts.begin()
+    for _ in range(asked):
+        next(attempt.watch(iter([None]), size))
+    attempt.finish(done)
+    attempt._file.close()  # as the system does

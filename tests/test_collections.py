@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,29 +13,17 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pytest
-from collection_files import BROKEN, encoded, texts, write_folder
+from collection_files import BROKEN, encoded, texts, write_archive, write_folder
 from oracle import PlainClip, photos
 from pyarrow import parquet
 
 from unisim_metrics import UniSimScorer, score_collection
 from unisim_metrics.collections import CollectionReport, Progress
-from unisim_metrics.collections.output import OutputFolder
-from unisim_metrics.collections.planning import Shard
-from unisim_metrics.collections.rows import Wanted
 from unisim_metrics.errors import BadRowsError
 from unisim_metrics.models import EncoderModel
 
 COUNT = 11
 BAD = 4
-
-
-def write_archive(path: Path, members: Sequence[tuple[str, bytes]], mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
-        for name, content in members:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return path
 
 
 def write_table(path: Path, columns: Mapping[str, Any], **settings: Any) -> Path:
@@ -52,6 +38,11 @@ def read(folder: Path) -> dict[str, list[Any]]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def names_in(folder: Path) -> set[str]:
+    """What a folder holds but for its lock."""
+    return {file.name for file in folder.iterdir()} - {".unisim.lock"}
 
 
 def same(scores: Sequence[float], expected: Any) -> None:
@@ -305,7 +296,9 @@ class TestGoingOn:
         before = contents(tmp_path / "out")
         (tmp_path / "out" / "part-00001.parquet").unlink()
         (tmp_path / "out" / "_SUCCESS").unlink()
-        (tmp_path / "out" / ".unisim-00002-torn").write_bytes(b"PAR1")
+        (tmp_path / "out" / ".unisim-0123").write_bytes(b"{")
+        (tmp_path / "out" / ".unisim-work").mkdir()
+        (tmp_path / "out" / ".unisim-work" / "0123.torn").write_bytes(b"PAR1")
         (tmp_path / "out" / "part-00002.parquet").write_bytes(before["part-00002.parquet"][:-9])
         seen: list[Progress] = []
         done = score_collection(folder, tmp_path / "out", scoring, rows_per_shard=3, progress=seen.append)
@@ -363,23 +356,20 @@ class TestGoingOn:
             score_collection(folder, folder, scorer)
         assert [path.name for path in folder.iterdir()] == ["0.png"]
 
-    def test_a_shard_that_processes_die_of_is_given_up(self, tmp_path: Path) -> None:
-        shard = Shard(2, ("photos/7.png",), Wanted(()))
-        folder = OutputFolder(tmp_path / "out", {"signature": "s"})
-        for _ in range(4):
-            with pytest.raises(KeyboardInterrupt), folder.attempt(shard, 1):
-                raise KeyboardInterrupt  # an end with a last word leaves no mark
-        for number in range(2):
-            (tmp_path / "out" / f".unisim-00002-attempt-{number}").touch()
-        with (
-            pytest.raises(ChildProcessError, match=r"part-00002\.parquet has died 2 times.*'photos/7\.png'"),
-            folder.attempt(shard, 1),
-        ):
-            pass
-        with folder.attempt(shard, 2), folder.attempt(Shard(3, shard.names, shard.wanted), 0):
-            assert len(list((tmp_path / "out").glob(".unisim-*"))) == 4
-        folder.complete(0, 0, 0)
-        assert not list((tmp_path / "out").glob(".unisim-*"))
+    def test_a_second_job_in_the_folder_is_refused(self, scorer: UniSimScorer, tmp_path: Path) -> None:
+        folder = write_folder(tmp_path / "photos", encoded(4))
+        refused = []
+
+        def start_another(progress: Progress) -> None:
+            with pytest.raises(
+                BlockingIOError, match=r"no other job is writing to, but one works in .*out now"
+            ):
+                score_collection(folder, tmp_path / "out", scorer, rows_per_shard=2)
+            refused.append(progress)
+
+        done = score_collection(folder, tmp_path / "out", scorer, rows_per_shard=2, progress=start_another)
+        assert refused and (done.rows, done.skipped) == (4, 0)
+        assert score_collection(folder, tmp_path / "out", scorer, rows_per_shard=2).skipped == 2
 
     def test_too_many_bad_rows_end_the_job(self, scorer: UniSimScorer, tmp_path: Path) -> None:
         folder = write_folder(tmp_path / "photos", encoded(9, broken=[0, 3, 6]))
@@ -387,8 +377,7 @@ class TestGoingOn:
             BadRowsError, match=r"3 of 9 rows cannot be scored, more than the 2 allowed.*6\.png"
         ):
             score_collection(folder, tmp_path / "out", scorer, rows_per_shard=3, max_bad=2)
-        names = {path.name for path in (tmp_path / "out").iterdir()}
-        assert names == {"_unisim.json", "part-00000.parquet", "part-00001.parquet"}
+        assert names_in(tmp_path / "out") == {"_unisim.json", "part-00000.parquet", "part-00001.parquet"}
         with pytest.raises(BadRowsError):  # those of the run before count
             score_collection(folder, tmp_path / "out", scorer, rows_per_shard=3, max_bad=1)
         assert score_collection(folder, tmp_path / "out", scorer, rows_per_shard=3, max_bad=3).errors == 3
@@ -401,10 +390,11 @@ class TestGoingOn:
         for number in range(2):
             members = [(f"{n}.png", data) for n, data in enumerate(encoded(9, seed=number + 1, broken=[2]))]
             write_archive(source / f"{number}.tar", members)
+        write_table(source / "a.parquet", {"image": encoded(12, seed=3, broken=[5])}, row_group_size=3)
         out = tmp_path / "out"
         script = Path(__file__).parent / "interrupted_collections.py"
         done = subprocess.run(
-            [sys.executable, str(script), str(tiny_clip_dir), str(source), str(out), "4"],
+            [sys.executable, str(script), str(tiny_clip_dir), str(source), str(out), "10"],
             capture_output=True,
             text=True,
             check=False,
@@ -413,8 +403,8 @@ class TestGoingOn:
         assert done.returncode == 0, done.stderr[-3000:]
         killed = json.loads(done.stdout)
         whole = contents(out / "00")
-        assert killed[0] == 0 and sum(killed) >= 4
-        assert len(whole) == 7 + 2
+        assert killed[0] == 0 and sum(killed) >= 10
+        assert len(whole) == 5 + 2 + 4 + 3
         for number in range(1, len(killed)):
             assert contents(out / f"{number:02}") == whole
 
@@ -439,7 +429,7 @@ class TestDevices:
             score_collection(
                 folder, tmp_path / "out", scorer, rows_per_shard=3, devices=["cpu", "cpu:0"], max_bad=4
             )
-        assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+        assert not [name for name in names_in(tmp_path / "out") if name.startswith(".")]
 
 
 class TestWrongArguments:
@@ -476,7 +466,7 @@ class TestWrongArguments:
         table = write_table(tmp_path / "a.parquet", {"image": encoded(1), "text": ["a cat"]})
         with pytest.raises(ValueError, match=r"must have a column 'prompt', but has 'image', 'text'"):
             score_collection(table, tmp_path / "other", text_scorer(tiny_clip_dir, "prompt"))
-        assert [path.name for path in (tmp_path / "other").iterdir()] == ["_unisim.json"]
+        assert names_in(tmp_path / "other") == {"_unisim.json"}
 
     @pytest.mark.parametrize(
         ("settings", "message"),
@@ -485,6 +475,7 @@ class TestWrongArguments:
             ({"rows_per_shard": 0}, "`rows_per_shard` must be at least 1"),
             ({"max_bad": -1}, "`max_bad` must be at least 0"),
             ({"output": "s3://bucket/out"}, "`output` must be a folder on this machine"),
+            ({"engine": "ray", "supervised": True}, "`supervised` must be False for the engine 'ray'"),
             ({"scorer": UniSimScorer(keep_columns=True)}, "must name the columns"),
         ],
     )

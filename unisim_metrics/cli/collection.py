@@ -122,6 +122,7 @@ def score_collection(
             max_bad=options.max_bad,
             concurrency=options.concurrency,
             progress=line.show,
+            supervised=options.engine == "local",
             **settings,
         )
     done = {"rows": report.rows, "unreadable": report.errors, "shards": report.shards}

@@ -1,7 +1,8 @@
 """The folder that a collection's scores are written to: Parquet shards that are there whole or not at all.
 
-A shard is written under another name, and takes its own when all of it is on the disk: a file `part-00000.parquet` is
-complete. `_unisim.json` says what the folder holds, and `_SUCCESS` stands where all shards do.
+A shard is written in `.unisim-work`, and moves when all of it is on the disk: a file `part-00000.parquet` is complete.
+`_unisim.json` says what the folder holds, and `_SUCCESS` stands where all shards do. The job that works there has
+`.unisim.lock` locked.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from typing_extensions import Self
 
 from unisim_metrics.collections.arrow import parquet, pyarrow
+from unisim_metrics.collections.attempts import Attempts, any_died
 from unisim_metrics.collections.cells import Unreadable
 from unisim_metrics.collections.planning import Shard
 from unisim_metrics.collections.rows import KEY, SOURCE
@@ -31,7 +34,13 @@ SIGNATURE, INPUTS, ERRORS = b"unisim_signature", b"unisim_inputs", b"unisim_erro
 
 # Rows that make a row group, and wait in memory for it.
 _GROUP = 4096
-_TORN = ".unisim-"
+_WORK, _LOCK, _TORN = ".unisim-work", ".unisim.lock", ".torn"
+_OWN = ".unisim"
+
+
+def has_died(path: Path) -> bool:
+    """Whether a process died while it had shards of a folder in work. Nobody may work there now."""
+    return any_died(path / _WORK)
 
 
 @dataclass(frozen=True)
@@ -46,29 +55,57 @@ class OutputFolder:
     """The folder of one job.
 
     Args:
-        path: The folder; it is made if it is not there.
+        path: The folder.
         settings: What makes the rows, by name, the signature among it.
-
-    Raises:
-        ValueError: If it holds something else, or was made with other settings.
-        OSError: If it cannot be written to.
+        run: What tells this run of the job from those before.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any], run: str) -> None:
         self.path = path
         self.settings = json.loads(json.dumps(settings))
-        path.mkdir(parents=True, exist_ok=True)
-        known = path / SETTINGS_FILE
-        if known.exists():
-            self._check(json.loads(known.read_text(encoding="utf-8")))
-        elif any(not entry.name.startswith(_TORN) for entry in path.iterdir()):
+        self._run = run
+        self._work = path / _WORK
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder if it is not there, and keep other jobs out of it for as long as this process lives.
+
+        What was torn in it is removed.
+
+        Raises:
+            ValueError: If it holds something else, or was made with other settings.
+            BlockingIOError: If another job works there.
+            OSError: If it cannot be written to.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        known = self.path / SETTINGS_FILE
+        if not known.exists() and any(not entry.name.startswith(_OWN) for entry in self.path.iterdir()):
             raise ValueError(
-                f"Argument `output` must be a new folder, an empty one or one that a run was writing to, but {path}"
-                f" holds no {SETTINGS_FILE}."
+                f"Argument `output` must be a new folder, an empty one or one that a run was writing to, but"
+                f" {self.path} holds no {SETTINGS_FILE}."
             )
-        else:
-            write_text(known, json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n")
-        self._remove_torn()
+        # The system lets go of it when the process ends, in whatever way.
+        lock = FileLock(self.path / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BlockingIOError(
+                f"Argument `output` must be a folder that no other job is writing to, but one works in {self.path} now."
+            ) from None
+        try:
+            if known.exists():
+                self._check(json.loads(known.read_text(encoding="utf-8")))
+            else:
+                write_text(known, json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n")
+            self._work.mkdir(exist_ok=True)
+            for torn in (*self.path.glob(f"{_OWN}-*"), *self._work.glob(f"*{_TORN}")):
+                if torn.is_file():
+                    torn.unlink()
+            yield
+        finally:
+            with suppress(OSError):  # what is known of shards stays
+                self._work.rmdir()
+            lock.release()
 
     def find(self, shard: Shard) -> Written | None:
         """What a shard holds if it is complete.
@@ -94,34 +131,13 @@ class OutputFolder:
             )
         return Written(metadata.num_rows, int(notes[ERRORS]))
 
-    @contextmanager
-    def attempt(self, shard: Shard, most: int) -> Iterator[None]:
-        """Leave a mark for as long as a shard is in work: that of a process which dies stays.
-
-        Args:
-            shard: The shard.
-            most: How often a process may die of it before it is given up.
-
-        Raises:
-            ChildProcessError: If more have died.
-        """
-        marks = f"{_TORN}{shard.index:05}-attempt-"
-        died = len(list(self.path.glob(f"{marks}*")))
-        if died > most:
-            raise ChildProcessError(
-                f"The process that scores {shard.file_name} has died {died} times. What it reads begins with"
-                f" {shard.names[0]!r}: score that by itself to find what kills it."
-            )
-        mark = self.path / f"{marks}{uuid.uuid4().hex}"
-        mark.touch()
-        try:
-            yield
-        finally:
-            mark.unlink()
+    def attempts(self, shard: Shard) -> Attempts:
+        """The attempts at a shard."""
+        return Attempts(self._work, shard.index, self._run)
 
     def write(self, shard: Shard) -> ShardWriter:
         """Begin a shard."""
-        return ShardWriter(self.path, shard, self.settings["signature"])
+        return ShardWriter(self.path / shard.file_name, self._work, shard, self.settings["signature"])
 
     def complete(self, shards: int, rows: int, errors: int) -> None:
         """Say that all shards are there.
@@ -134,13 +150,10 @@ class OutputFolder:
             raise ValueError(
                 f"Argument `output` must be a folder of the same inputs, but {surplus} is of more than there are now."
             )
-        self._remove_torn()
+        for file in self._work.glob("*"):
+            file.unlink(missing_ok=True)
         totals = {"shards": shards, "rows": rows, "errors": errors, "signature": self.settings["signature"]}
         write_text(self.path / SUCCESS_FILE, json.dumps(totals, indent=2) + "\n")
-
-    def _remove_torn(self) -> None:
-        for torn in self.path.glob(f"{_TORN}*"):
-            torn.unlink()
 
     def _check(self, known: Mapping[str, Any]) -> None:
         for name in {**known, **self.settings}:
@@ -156,14 +169,15 @@ class ShardWriter:
     """Writes one shard; as a context it leaves nothing behind where the work inside fails.
 
     Args:
-        folder: Where it goes.
+        final: Where it goes.
+        work: The folder where it stands until it is complete, on the same disk.
         shard: The shard.
         signature: What makes its scores.
     """
 
-    def __init__(self, folder: Path, shard: Shard, signature: str) -> None:
-        self._final = folder / shard.file_name
-        self._torn = folder / f"{_TORN}{shard.index:05}-{uuid.uuid4().hex}"
+    def __init__(self, final: Path, work: Path, shard: Shard, signature: str) -> None:
+        self._final = final
+        self._torn = work / f"{uuid.uuid4().hex}{_TORN}"
         self._kept = {name: shard.kept_types().get(name, pyarrow.string()) for name in shard.wanted.kept}
         self._notes = {SIGNATURE: signature.encode(), INPUTS: shard.inputs_hash().encode()}
         self._writer: Any = None

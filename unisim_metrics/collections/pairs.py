@@ -15,6 +15,7 @@ import torch
 
 from unisim_metrics.collections.cells import Unreadable, read_image, read_text
 from unisim_metrics.collections.halving import Halving
+from unisim_metrics.images import Preprocessing
 from unisim_metrics.metrics.wrappers import EmbedOnce
 from unisim_metrics.models import EncoderModel, PerceptualModel
 from unisim_metrics.models.answering import SCORED_ALONE, check_answers, view_of
@@ -47,6 +48,11 @@ class Scored:
 
     score: float
     embedding: np.ndarray[Any, Any] | None = None
+
+
+def read_cell(cell: Any, modality: Modality, name: str, preparation: Preprocessing | None) -> Any:
+    """Decode a cell, or tell why it cannot be read; images are made ready as the model wants them."""
+    return read_text(cell, name) if modality == "text" else read_image(cell, name, preparation)
 
 
 class PairScorer:
@@ -84,10 +90,10 @@ class PairScorer:
                 " scores of its own."
             )
         self._view = view_of(model, task)
-        self._preparation = (
+        self.preparation = (
             model.preparation(self._view) if embeds and isinstance(model, EncoderModel) else None
         )
-        self.batch_size = _BATCH_OF_WHOLE_IMAGES if self._preparation is None else default_batch_size(model)
+        self.batch_size = _BATCH_OF_WHOLE_IMAGES if self.preparation is None else default_batch_size(model)
         self._sides = [self._reader(source) for source in sources]
         self._halving = Halving(self._pass)
         self._width: int | None = None
@@ -121,14 +127,11 @@ class PairScorer:
 
     def _reader(self, source: Source) -> Callable[[Any], Any]:
         if source.column is None:
-            value = self._read(source.value, source.modality, "reference")
+            value = read_cell(source.value, source.modality, "reference", self.preparation)
             if isinstance(value, Unreadable):
                 raise ValueError(value.reason)
             return lambda _: value
-        return partial(self._read, modality=source.modality, name=source.column)
-
-    def _read(self, cell: Any, modality: Modality, name: str) -> Any:
-        return read_text(cell, name) if modality == "text" else read_image(cell, name, self._preparation)
+        return partial(read_cell, modality=source.modality, name=source.column, preparation=self.preparation)
 
     @torch.no_grad()
     def _pass(self, pairs: Sequence[Pair]) -> list[Scored | Unreadable]:

@@ -10,9 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from unisim_metrics.collections.archives import read_archive
+from unisim_metrics.collections.attempts import NOTHING, Deadly
 from unisim_metrics.collections.rows import Row, Wanted
 from unisim_metrics.collections.stores import expand_ranges, has_magic, is_url, match, size_of
-from unisim_metrics.collections.tables import count_parquet_rows, parquet_types, read_json_lines, read_parquet
+from unisim_metrics.collections.tables import (
+    WHOLE,
+    Part,
+    count_parquet_rows,
+    cut_json_lines,
+    cut_parquet,
+    parquet_types,
+    read_json_lines,
+    read_parquet,
+)
 from unisim_metrics.images.files import is_image_name, walk_images
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -29,11 +39,13 @@ class Shard:
         index: Its place.
         names: Image files, or one archive or table.
         wanted: The columns that are read.
+        part: Which rows of a table.
     """
 
     index: int
     names: tuple[str, ...]
     wanted: Wanted
+    part: Part = WHOLE
 
     @property
     def file_name(self) -> str:
@@ -41,10 +53,12 @@ class Shard:
         return f"part-{self.index:05}.parquet"
 
     def inputs_hash(self) -> str:
-        """SHA-256, in hex, of what it is made of: the names of image files, name and size of an archive or table."""
+        """SHA-256, in hex, of what it is made of: names of images; name, size and part of an archive or table."""
         digest = hashlib.sha256("\0".join(self.names).encode("utf-8", "surrogateescape"))
         if is_data(self.names[0]):
             digest.update(str(size_of(self.names[0])).encode())
+        if self.part != WHOLE:
+            digest.update(f" {self.part.start} {self.part.rows}".encode())
         return digest.hexdigest()
 
     def count(self) -> int | None:
@@ -52,6 +66,8 @@ class Shard:
         name = self.names[0]
         if not is_data(name):
             return len(self.names)
+        if self.part.rows is not None:
+            return self.part.rows
         return count_parquet_rows(name) if name.lower().endswith(_PARQUET) else None
 
     def kept_types(self) -> dict[str, Any]:
@@ -60,20 +76,36 @@ class Shard:
         types = parquet_types(name) if name.lower().endswith(_PARQUET) else {}
         return {column: types[column] for column in self.wanted.kept if column in types}
 
-    def batches(self, size: int) -> Iterator[Any]:
-        """Yield its rows as batches of columns, at least one."""
-        return self.wanted.batches(self._rows(size), size)
+    def batches(self, size: int, deadly: Deadly = NOTHING) -> Iterator[Any]:
+        """Yield its rows as batches of columns, at least one.
 
-    def _rows(self, size: int) -> Iterable[Row]:
+        Args:
+            size: How many rows a batch has.
+            deadly: Which of them must not be worked on, nor got at.
+        """
+        rows = self.rows(size)
+        return self.wanted.batches(rows if deadly == NOTHING else self._spare(rows, deadly), size)
+
+    def rows(self, size: int) -> Iterable[Row]:
+        """Its rows, of which so many are read at a time."""
         name = self.names[0]
         lower = name.lower()
         if lower.endswith(_ARCHIVES):
             return read_archive(name, self.wanted)
         if lower.endswith(_PARQUET):
-            return read_parquet(name, self.wanted, size)
+            return read_parquet(name, self.wanted, size, self.part)
         if lower.endswith(_JSON_LINES):
-            return read_json_lines(name, self.wanted)
+            return read_json_lines(name, self.wanted, self.part)
         return (self._row_of_file(each) for each in self.names)
+
+    def _spare(self, rows: Iterable[Row], deadly: Deadly) -> Iterator[Row]:
+        for place, row in enumerate(islice(rows, deadly.end)):
+            reason = deadly.rows.get(place)
+            yield row if reason is None else self.wanted.passed_over(row, reason)
+        if deadly.end is not None:
+            name = self.names[0]
+            reason = f"{name} cannot be read from row {self.part.start + deadly.end} on: {deadly.reason}"
+            yield self.wanted.unreadable(name, "", reason)
 
     def _row_of_file(self, name: str) -> Row:
         images = [source.column for source in self.wanted.scored if source.modality == "image"]
@@ -85,25 +117,53 @@ def is_data(name: str) -> bool:
     return name.lower().endswith(DATA_SUFFIXES)
 
 
-def plan(inputs: Sequence[str], wanted: Wanted, rows_per_shard: int) -> Iterator[Shard]:
-    """Yield the shards of inputs, in their order, one after the other: nothing of them is kept here.
+class Plan:
+    """The shards of inputs, in their order: it can be gone through again, and keeps nothing but where it cut lines.
 
     Args:
         inputs: Folders, globs, image files, archives and tables, in any order; paths or URLs.
         wanted: The columns that are read.
-        rows_per_shard: How many image files make a shard; an archive or a table is one, however large.
-
-    Raises:
-        ValueError: If an input holds nothing, is of an unknown kind, or has no columns where columns are wanted.
-        OSError: If there is no such archive or table.
+        rows_per_shard: How many image files, or rows of a table, make a shard at most; an archive is one, however
+            large.
     """
-    index = 0
-    for holds_rows, names in groupby(_list_files(inputs), key=is_data):
-        if not holds_rows:
-            _check_columns_of_files(wanted)
-        while part := tuple(islice(names, 1 if holds_rows else rows_per_shard)):
-            yield Shard(index, part, wanted)
-            index += 1
+
+    def __init__(self, inputs: Sequence[str], wanted: Wanted, rows_per_shard: int) -> None:
+        self._inputs, self._wanted, self._most = inputs, wanted, rows_per_shard
+        self._lines: dict[str, list[Part]] = {}
+
+    def __iter__(self) -> Iterator[Shard]:
+        """Yield the shards one after the other.
+
+        Raises:
+            ValueError: If an input holds nothing, is of an unknown kind, or has no columns where columns are wanted.
+            OSError: If there is no such archive or table, or a store does not answer.
+        """
+        for index, (names, part) in enumerate(self._parts()):
+            yield Shard(index, names, self._wanted, part)
+
+    def _parts(self) -> Iterator[tuple[tuple[str, ...], Part]]:
+        for holds_rows, names in groupby(_list_files(self._inputs), key=is_data):
+            if holds_rows:
+                for name in names:
+                    yield from (((name,), part) for part in self._cut(name))
+                continue
+            _check_columns_of_files(self._wanted)
+            while files := tuple(islice(names, self._most)):
+                yield files, WHOLE
+
+    def _cut(self, name: str) -> Iterable[Part]:
+        lower = name.lower()
+        if lower.endswith(_PARQUET):
+            return cut_parquet(name, self._most)
+        if not lower.endswith(_JSON_LINES):
+            return [WHOLE]
+        # To find lines takes a look at all of a file: once is enough, and of most there is one part.
+        if name in self._lines:
+            return self._lines[name]
+        parts = list(cut_json_lines(name, self._most))
+        if len(parts) > 1:
+            self._lines[name] = parts
+        return parts
 
 
 def _list_files(inputs: Sequence[str]) -> Iterator[str]:

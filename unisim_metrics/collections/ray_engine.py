@@ -1,7 +1,7 @@
 """The shards of a collection on a cluster of Ray: its Data library hands them to actors, and each writes its own.
 
 Ray starts an actor that died anew and gives its shard to another. A shard takes its name when it is complete, so it is
-neither lost nor there twice.
+neither lost nor there twice; and the row that an actor died of is passed over by the next.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from unisim_metrics.installation import install_extra
 
 # Shards that are handed over at a time: a plan of any length takes no more memory.
 _AT_A_TIME = 1000
-# How often an actor may die of a shard: its data may be what kills it, and Ray would try it for ever.
-_RETRIES = 3
 
 
 def run_ray(
@@ -46,7 +44,7 @@ def run_ray(
 
     Raises:
         BadRowsError: If the tally says that too much is bad.
-        ChildProcessError: If the process that scores a shard dies again and again.
+        ChildProcessError: If actors die of a shard again and again, and no row of it is to blame.
         ModuleNotFoundError: If ray is missing.
     """
     try:
@@ -94,8 +92,7 @@ class _ShardTask:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         held = _Held()
         shard: Shard = pickle.loads(row["shard"])
-        with self._folder.attempt(shard, _RETRIES):
-            write_shards(self._scorer, iter([shard]), self._folder, held)
+        write_shards(self._scorer, iter([shard]), self._folder, held)
         return vars(held)
 
 

@@ -40,8 +40,11 @@ class Wanted:
 
     def unreadable(self, source: str, key: str, reason: str) -> Row:
         """A row in the place of what cannot be read."""
-        scored = {each.column: Unreadable(reason) for each in self.scored if each.column is not None}
-        return {SOURCE: source, KEY: key} | dict.fromkeys(self.names) | scored
+        return self.passed_over({SOURCE: source, KEY: key} | dict.fromkeys(self.names), reason)
+
+    def passed_over(self, row: Row, reason: str) -> Row:
+        """A row of which nothing is scored, and why; what is kept of it stays."""
+        return row | {each.column: Unreadable(reason) for each in self.scored if each.column is not None}
 
     def batches(self, rows: Iterable[Row], size: int) -> Iterator[Mapping[str, list[Any]]]:
         """Cut rows into batches of columns; no rows make one empty batch."""

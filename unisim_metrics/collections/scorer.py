@@ -15,6 +15,7 @@ import torch
 
 from unisim_metrics.collections.cells import Unreadable, is_single, list_cells
 from unisim_metrics.collections.pairs import Pair, PairScorer, Scored, Source
+from unisim_metrics.images import Preprocessing
 from unisim_metrics.images.threads import MAX_THREADS, ahead
 from unisim_metrics.models import PerceptualModel, list_models, load_model
 from unisim_metrics.models.answering import SCORED_ALONE
@@ -171,6 +172,11 @@ class UniSimScorer:
     def rows_at_a_time(self) -> int:
         """How many rows pass through the model at a time. It loads the model."""
         return self.batch_size or self._load().batch_size
+
+    @property
+    def preparation(self) -> Preprocessing | None:
+        """How images are made ready while they are decoded; None if the model does that. It loads the model."""
+        return self._load().preparation
 
     def replaced(self, **changes: Any) -> UniSimScorer:
         """Return the same scorer with other arguments.

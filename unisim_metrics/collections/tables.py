@@ -3,35 +3,101 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import Any
 
 from unisim_metrics.collections.arrow import parquet, pyarrow
 from unisim_metrics.collections.rows import Row, Wanted
 from unisim_metrics.collections.stores import beside, is_url, open_file, refuse_to_guess
 
+# Column chunks are read piece by piece: a row group of any size takes no more memory.
+_BUFFER = 2**20
 
-def read_parquet(name: str, wanted: Wanted, size: int) -> Iterator[Row]:
-    """Yield the rows of a Parquet file; a file that cannot be read on is one row that tells why.
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a table that stand together.
+
+    Attributes:
+        start: How many rows of a Parquet file, or lines of a JSONL file, stand before them.
+        rows: How many they are; None for all that follow.
+        offset: The byte of a JSONL file where they begin.
+    """
+
+    start: int = 0
+    rows: int | None = None
+    offset: int = 0
+
+
+WHOLE = Part()
+
+
+def cut_parquet(name: str, most: int) -> Iterator[Part]:
+    """Yield the parts of a Parquet file: row groups that together have so many rows, or pieces of one that has more.
+
+    A piece is read from the beginning of its row group on.
+
+    Args:
+        name: The file. One that cannot be read is one part.
+        most: How many rows a part has at most.
+
+    Raises:
+        OSError: If a store does not answer.
+    """
+    try:
+        groups = _row_groups(name)
+    except (OSError, pyarrow.ArrowException) as error:
+        refuse_to_guess(name, error)
+        groups = []
+    if sum(groups) <= most:
+        yield WHOLE
+        return
+    start = rows = 0
+    for group in groups:
+        if rows and rows + group > most:
+            yield Part(start, rows)
+            start, rows = start + rows, 0
+        if group <= most:
+            rows += group
+            continue
+        pieces = -(-group // most)
+        ends = [group * (piece + 1) // pieces for piece in range(pieces)]
+        yield from (Part(start + low, high - low) for low, high in zip([0, *ends], ends, strict=False))
+        start += group
+    if rows:
+        yield Part(start, rows)
+
+
+def _row_groups(name: str) -> list[int]:
+    """How many rows each row group of a Parquet file has."""
+    with open_file(name) as stored, parquet.ParquetFile(stored) as file:
+        return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+
+
+def read_parquet(name: str, wanted: Wanted, size: int, part: Part = WHOLE) -> Iterator[Row]:
+    """Yield rows of a Parquet file; one that cannot be read on gives one row that tells why.
 
     Args:
         name: The file.
         wanted: The columns.
         size: How many rows are read at a time.
+        part: Which rows.
 
     Raises:
         ValueError: If the file lacks a column.
         OSError: If a store does not answer.
     """
-    number, columns = 0, list(wanted.names)
+    number, columns = part.start, list(wanted.names)
     try:
-        with open_file(name) as stored, parquet.ParquetFile(stored) as file:
+        with open_file(name) as stored, parquet.ParquetFile(stored, buffer_size=_BUFFER) as file:
             columns = file.schema_arrow.names
             if set(wanted.names) <= set(columns):
-                for batch in file.iter_batches(size, columns=list(wanted.names)):
-                    for values in batch.to_pylist():
-                        yield wanted.row(name, str(number), _placed(values, wanted, name))
-                        number += 1
+                for values in _rows_of(file, list(wanted.names), size, part):
+                    yield wanted.row(name, str(number), _placed(values, wanted, name))
+                    number += 1
     except (OSError, pyarrow.ArrowException) as error:
         refuse_to_guess(name, error)
         yield wanted.unreadable(name, str(number), f"{name} cannot be read from row {number} on: {error}")
@@ -40,6 +106,28 @@ def read_parquet(name: str, wanted: Wanted, size: int) -> Iterator[Row]:
             raise ValueError(
                 f"{name} must have a column {column!r}, but has {', '.join(map(repr, columns))}."
             )
+
+
+def _rows_of(file: Any, columns: list[str], size: int, part: Part) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a part, from the row group on in which it begins."""
+    behind = list(
+        accumulate(file.metadata.row_group(number).num_rows for number in range(file.num_row_groups))
+    )
+    first = bisect_right(behind, part.start)
+    skipped = part.start - (behind[first - 1] if first else 0)
+    end = None if part.rows is None else skipped + part.rows
+    last = len(behind) if part.rows is None else bisect_left(behind, part.start + part.rows) + 1
+    start = 0
+    for batch in file.iter_batches(
+        size, row_groups=list(range(first, min(last, len(behind)))), columns=columns
+    ):
+        if end is not None and start >= end:
+            return
+        low = max(skipped - start, 0)
+        high = batch.num_rows if end is None else min(end - start, batch.num_rows)
+        start += batch.num_rows
+        if low < high:
+            yield from batch.slice(low, high - low).to_pylist()
 
 
 def parquet_types(name: str) -> dict[str, Any]:
@@ -54,28 +142,57 @@ def parquet_types(name: str) -> dict[str, Any]:
 def count_parquet_rows(name: str) -> int | None:
     """How many rows a Parquet file says it has; None if it cannot be read."""
     try:
-        with open_file(name) as stored, parquet.ParquetFile(stored) as file:
-            return int(file.metadata.num_rows)
+        return sum(_row_groups(name))
     except (OSError, pyarrow.ArrowException):
         return None
 
 
-def read_json_lines(name: str, wanted: Wanted) -> Iterator[Row]:
-    """Yield the rows of a JSONL file; a line that is no JSON object is one row that tells why.
+def cut_json_lines(name: str, most: int) -> Iterator[Part]:
+    """Yield the parts of a JSONL file, which is read once to find them.
 
     Args:
-        name: The file.
-        wanted: The columns.
+        name: The file. Of one that cannot be read on, the last part is all that follows.
+        most: How many rows a part has at most.
 
     Raises:
         OSError: If a store does not answer.
     """
-    number = 0
+    start = rows = offset = 0
+    number = position = 0
     try:
         with open_file(name) as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _parse_line(name, number, line, wanted)
+            for line in file:
+                if rows == most and line.strip():
+                    yield Part(start, rows, offset)
+                    start, rows, offset = number, 0, position
+                number += 1
+                position += len(line)
+                rows += bool(line.strip())
+    except OSError as error:
+        refuse_to_guess(name, error)
+        yield Part(start, None, offset)
+        return
+    yield Part(start, rows, offset) if start else WHOLE
+
+
+def read_json_lines(name: str, wanted: Wanted, part: Part = WHOLE) -> Iterator[Row]:
+    """Yield rows of a JSONL file; a line that is no JSON object is one row that tells why.
+
+    Args:
+        name: The file.
+        wanted: The columns.
+        part: Which rows.
+
+    Raises:
+        OSError: If a store does not answer.
+    """
+    number = part.start
+    try:
+        with open_file(name) as file:
+            file.seek(part.offset)
+            lines = ((number, line) for number, line in enumerate(file, start=part.start + 1) if line.strip())
+            for number, line in islice(lines, part.rows):
+                yield _parse_line(name, number, line, wanted)
     except OSError as error:
         refuse_to_guess(name, error)
         yield wanted.unreadable(

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Protocol
 
+from unisim_metrics.collections.attempts import Attempt
+from unisim_metrics.collections.deadly import search_deadly
 from unisim_metrics.collections.output import OutputFolder
 from unisim_metrics.collections.planning import Shard
 from unisim_metrics.collections.progress import Tally
@@ -38,17 +40,28 @@ def write_shards(
 ) -> None:
     """Score shards in one stream: a shard is decoded while the last rows of the one before are scored.
 
+    What is known to kill the process is passed over; where one has died of a shard, that is looked for first.
+
     Args:
         scorer: Scores their batches.
         shards: The shards.
         folder: Where they are written.
         counter: Is told what is done.
+
+    Raises:
+        ChildProcessError: If processes die of a shard again and again, and no row is to blame.
     """
     coming: deque[tuple[Shard, bool]] = deque()
+    under_way: deque[Attempt] = deque()
 
     def batches() -> Iterator[Any]:
         for shard in shards:
-            left = shard.batches(scorer.rows_at_a_time)
+            attempts = folder.attempts(shard)
+            if attempts.calls_for_search:
+                search_deadly(shard, scorer, attempts)
+            under_way.append(attempts.begin())
+            size = scorer.rows_at_a_time
+            left = under_way[-1].watch(shard.batches(size, attempts.deadly), size)
             batch = next(left)
             for following in left:
                 coming.append((shard, False))
@@ -57,17 +70,24 @@ def write_shards(
             coming.append((shard, True))
             yield batch
 
-    with closing(scorer.stream(batches())) as results:
-        for result in results:
-            shard, is_last = coming.popleft()
-            with folder.write(shard) as writer:
-                while True:
-                    writer.add(result)
-                    reasons = [reason for reason in result[ERROR] if reason]
-                    counter.add(len(result[ERROR]), len(reasons), reasons[-1] if reasons else "")
-                    if is_last:
-                        break
-                    result = next(results)
-                    _, is_last = coming.popleft()
-                writer.finish()
-            counter.finish_shard()
+    try:
+        with closing(scorer.stream(batches())) as results:
+            for result in results:
+                shard, is_last = coming.popleft()
+                with folder.write(shard) as writer:
+                    while True:
+                        writer.add(result)
+                        under_way[0].finish(len(result[ERROR]))
+                        reasons = [reason for reason in result[ERROR] if reason]
+                        counter.add(len(result[ERROR]), len(reasons), reasons[-1] if reasons else "")
+                        if is_last:
+                            break
+                        result = next(results)
+                        _, is_last = coming.popleft()
+                    writer.finish()
+                under_way.popleft().end()
+                folder.attempts(shard).forget()
+                counter.finish_shard()
+    finally:
+        for attempt in under_way:
+            attempt.end()

@@ -1,0 +1,34 @@
+"""A format of images whose decoder kills the process that reads it, for every Python that is started from here.
+
+Decoders in C have such faults. Pillow takes a format from whoever registers it; `sitecustomize` does so at the start.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+POISON = b"POISON: kills its reader"
+HOW = "SIGSEGV"
+
+_PLUGIN = """
+import os, signal
+from PIL import Image, ImageFile
+
+class Poison(ImageFile.ImageFile):
+    format = "POISON"
+
+    def _open(self):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+Image.register_open("POISON", Poison, lambda start: start.startswith(b"POISON"))
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The variables with which Python has that decoder, and finds the modules of the tests."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_PLUGIN)
+    paths = [str(folder), str(Path(__file__).parent), *filter(None, sys.path)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
