@@ -183,6 +183,7 @@ class TestCells:
             ("memory://no-such.png", "'memory://no-such.png' could not be read"),
             ("reference://x", "must hold URLs of"),
             ("simplecache::file:///etc/hostname", "must hold URLs of"),
+            ("file:///no/such.png::zip://x", "and no chain of them"),
             (np.zeros((2, 8, 8, 3), np.uint8), "one image a row"),
             (np.zeros((1, 8, 8, 3), np.uint8), "one image a row"),
             (np.full((8, 8, 3), 7.0), "0–255 or float pixels in 0–1"),

@@ -126,9 +126,10 @@ def _fetch(url: str, name: str) -> bytes:
     import fsspec
 
     protocol = url.partition("://")[0]
-    if protocol not in REMOTE_PROTOCOLS:
+    if protocol not in REMOTE_PROTOCOLS or "::" in url:
         raise ValueError(
-            f"Column `{name}` must hold URLs of {', '.join(sorted(REMOTE_PROTOCOLS))}, but got {url!r}."
+            f"Column `{name}` must hold URLs of {', '.join(sorted(REMOTE_PROTOCOLS))}, and no chain of them, but got"
+            f" {url!r}."
         )
     try:
         with fsspec.open(url, "rb") as file:
