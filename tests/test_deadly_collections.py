@@ -21,6 +21,7 @@ from pyarrow import parquet
 from test_image_compatibility import bomb
 
 from unisim_metrics import UniSimScorer, score_collection
+from unisim_metrics.collections.output import has_died
 
 SCRIPT = """
 import os, sys
@@ -115,21 +116,28 @@ def test_without_a_supervisor_the_fourth_run_knows_what_killed_three(
     assert [bool(reason) for reason in read(tmp_path / "out")["unisim_error"]].index(True) == 12
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_supervisor_that_is_killed_takes_its_job_along_and_the_next_is_not_kept_out(
-    tiny_clip_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "interrupted"])
+def test_a_command_that_is_ended_takes_its_job_along_and_the_next_goes_on(
+    is_killed: bool, tiny_clip_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_folder(tmp_path / "photos", encoded(12) * 25)
     arguments = ["photos", "--batch-size", "2", "--rows-per-shard", "10", "-o", "out"]
-    first = subprocess.Popen(command(tiny_clip_dir, *arguments), cwd=tmp_path, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        command(tiny_clip_dir, *arguments), cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     while not (tmp_path / "out" / "part-00001.parquet").exists():
         assert first.poll() is None
         time.sleep(0.01)
-    first.kill()
-    first.wait()
+    if is_killed:
+        first.kill()
+    else:
+        os.killpg(first.pid, signal.SIGINT)  # as Ctrl-C does
+    assert first.wait() != 0
     with FileLock(tmp_path / "out" / ".unisim.lock", timeout=60):
         pass
     assert not (tmp_path / "out" / "_SUCCESS").exists()
+    assert has_died(tmp_path / "out") is is_killed
     monkeypatch.chdir(tmp_path)
     scorer = UniSimScorer(tiny_clip_dir, resample="bicubic", batch_size=2)
     assert score_collection("photos", "out", scorer, rows_per_shard=10).skipped >= 2
