@@ -91,9 +91,7 @@ class UniSimRewardFunction(ABC):
         self.drifts: dict[str, Drift] = {}
         if watch is not None:
             watch = watch if isinstance(watch, Watch) else Watch(watch)
-            self.judges = {
-                name: as_judge(name, judge, reference_key) for name, judge in watch.judges.items()
-            }
+            self.judges = {name: as_judge(name, judge, reference_key) for name, judge in watch.judges.items()}
             self.drifts = {name: Drift(watch.window, watch.rise, watch.fall) for name in self.judges}
 
     @property

@@ -56,6 +56,7 @@ RUN = (
     "unisim_metrics/assets/unisim-mini/README.md",
     "docs/evaluate.md",
     "docs/training_loops.md",
+    "docs/validation.md",
     "docs/best_of_n.md",
     "docs/rewards.md",
     "docs/scale.md",
@@ -66,7 +67,7 @@ RUN = (
     "integrations/evaluate_modules/unisim/README.md",
 )
 # Blocks and commands of these pages that are not run. A new one needs a reason in its page, and this number changed.
-NOT_RUN = 53
+NOT_RUN = 57
 EXAMPLES = (
     "unisim_metrics.collections.scorer",
     "unisim_metrics.functional",

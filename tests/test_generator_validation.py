@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from oracle import PlainClip, photos, tensor_of
 from scipy import stats
+from scipy.stats import binom
 from statsmodels.stats.multitest import multipletests
 from tiny_scenes import tiny_scene_pipeline
 from torch import Tensor, nn
 
+from docs.experiments import validation_flatness
 from unisim_metrics.integrations.rewards import GroupwiseReward, PointwiseReward
 from unisim_metrics.integrations.validation import UniSimValidation, ValidationResult
 
@@ -212,6 +214,12 @@ class TestFlatness:
         assert validation.is_flat
         assert validation.flatness().detectable == 0  # type: ignore[union-attr]
 
+    def test_how_often_it_errs(self) -> None:
+        flat, _ = validation_flatness.measure(0.0, 12, runs=150, patience=2)
+        assert flat >= binom.ppf(1e-3, 150, 0.95) / 150
+        rising, ended = validation_flatness.measure(1.0, 12, runs=20, patience=2)
+        assert rising == 0 and ended < 0.2
+
 
 class TestRendering:
     @given(st.integers(1, 30))
@@ -265,6 +273,22 @@ class TestRendering:
             validation(1, generate)
             assert torch.equal(drawn[0], drawn[1])  # what a model draws by itself is the same at every step
         assert draw() == expected
+
+    def test_a_module_is_in_evaluation_mode_meanwhile(self) -> None:
+        class Model(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.parts = nn.ModuleList([nn.Dropout(), nn.Dropout().eval()])
+
+            def forward(self, prompts: list[str], generators: list[torch.Generator]) -> Tensor:
+                assert not any(part.training for part in self.modules())
+                return noise(prompts, generators)
+
+        model = Model()
+        validation = brightness()
+        validation(0, model)
+        validation(1, model.forward)
+        assert [part.training for part in model.modules()] == [True, True, True, False]
 
     def test_no_graph_is_made(self) -> None:
         weight = nn.Parameter(torch.ones(1))

@@ -56,6 +56,14 @@ def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
             part.training = training
 
 
+@contextmanager
+def ready(generate: Generate) -> Iterator[Generate]:
+    """Prepare a function to be called: a module, or the method of one, is in evaluation mode meanwhile."""
+    owner = generate if isinstance(generate, nn.Module) else getattr(generate, "__self__", None)
+    with evaluating([owner] if isinstance(owner, nn.Module) else []):
+        yield generate
+
+
 class PipelineCall:
     """A pipeline of diffusers as what makes the images of prompts.
 

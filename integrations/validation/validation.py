@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from .judging import JudgeLike, Judges, as_images
 from .plan import Plan, check_count
 from .plotting import plot_curve
 from .processes import gather, place_of_process
-from .rendering import Generate, PipelineCall, generators_of, undisturbed
+from .rendering import Generate, PipelineCall, generators_of, ready, undisturbed
 from .results import Figures, Flatness, Picture, ValidationResult, compare_records, find_flatness
 
 
@@ -146,7 +146,8 @@ class UniSimValidation:
         Args:
             step: The step of the training, 0 or more. One that was passed already means that the training went back:
                 what came after it is dropped from the history.
-            generate: Makes N images of N prompts and N generators, without gradients.
+            generate: Makes N images of N prompts and N generators, without gradients. A module, or the method of one,
+                is in evaluation mode meanwhile.
 
         Raises:
             ValueError: If the step is none, the function does not make one image for each prompt, or a judge gives a
@@ -156,7 +157,7 @@ class UniSimValidation:
         """
         if not callable(generate):
             raise TypeError(f"Argument `generate` must be a function, but got {type(generate).__name__}.")
-        return self._validate(step, nullcontext(generate), self.device)
+        return self._validate(step, ready(generate), self.device)
 
     def run(self, pipeline: Any, step: int, **arguments: Any) -> ValidationResult:
         """Validate what a pipeline of diffusers makes.
@@ -270,14 +271,14 @@ class UniSimValidation:
         self._history.load(state_dict)
 
     def _validate(
-        self, step: int, ready: AbstractContextManager[Generate], device: torch.device | None
+        self, step: int, entered: AbstractContextManager[Generate], device: torch.device | None
     ) -> ValidationResult:
         check_count("step", step, 0)
         rank, count = place_of_process() if self.share else (0, 1)
         samples = self.plan.samples
         part: _Part | None = None
         try:
-            with torch.no_grad(), ready as generate:
+            with torch.no_grad(), entered as generate:
                 part = self._render(generate, list(range(len(samples)))[rank::count], device)
         finally:
             # The others wait for this process also where it fails.
