@@ -61,7 +61,12 @@ DeviceOption = Annotated[
     str | None, typer.Option(help="Where the model runs; cuda if there is one.", rich_help_panel=_SCORING)
 ]
 BatchSizeOption = Annotated[
-    int, typer.Option(min=1, help="Images that are encoded together.", rich_help_panel=_SCORING)
+    int | None,
+    typer.Option(
+        min=1,
+        help="Images that are encoded together; as many as suit model and device if left out.",
+        rich_help_panel=_SCORING,
+    ),
 ]
 ResampleOption = Annotated[
     str,
@@ -191,7 +196,6 @@ ConcurrencyOption = Annotated[
     ),
 ]
 DEFAULT_MODEL = "unisim-mini"
-DEFAULT_BATCH_SIZE = 32
 
 # Of the benchmark.
 ProtocolOption = Annotated[

@@ -27,6 +27,11 @@ class Pair:
     candidate: Path | str
     reference: Path | str | None = None
 
+    @property
+    def items(self) -> tuple[Path | str, ...]:
+        """The candidate and, if there is one, the reference."""
+        return (self.candidate,) if self.reference is None else (self.candidate, self.reference)
+
     def task(self, task: Task | None) -> Task:
         """Return what is asked of the pair: the task, or what the metrics infer if it is None.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,10 +22,29 @@ from unisim_metrics.cli.scoring import Scoring, check_text
 from unisim_metrics.cli.terminal import print_note
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from unisim_metrics.calibration import Preference
     from unisim_metrics.cli.files import FileModel
     from unisim_metrics.prompts import PromptsLike
     from unisim_metrics.tasks import Method, Task
+
+
+@dataclass(frozen=True)
+class RankedCandidates:
+    """Candidates that could be read, in their order, and what was found of them; empty if there is none.
+
+    Attributes:
+        pairs: Each with what it is held against.
+        scores: Higher is closer.
+        ranks: 1 is best; ties share their mean.
+        signature: What made the scores.
+    """
+
+    pairs: Sequence[Pair]
+    scores: Sequence[float]
+    ranks: Sequence[float]
+    signature: str
 
 
 def rank(
@@ -53,7 +73,7 @@ def rank(
     wording: opt.WordingOption = "authors",
     model: opt.ModelOption = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = None,
-    batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
+    batch_size: opt.BatchSizeOption = None,
     resample: opt.ResampleOption = "bicubic",
     calibration: opt.CalibrationOption = None,
     form: opt.FormatOption = None,
@@ -76,7 +96,7 @@ def rank(
     figure.check(save_figure)
     check_confidence(confidence)
     check_report(report)
-    checked, checked_method = scoring.check()
+    checked, _ = scoring.check()
     preference = None if calibration is None else read_preference(calibration)
     if text is not None and reference is not None:
         raise ValueError("Options --text and --reference must not be given together.")
@@ -94,14 +114,11 @@ def rank(
     if report is not None:
         raise ValueError("Option --report must come with --prompts: it compares generators.")
     pairs = _candidates(inputs, text, reference, captions)
-    file_model = scoring.encode(
-        (item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None),
-        pairs[0].task(checked),
-    )
-    kept = [pair for pair in pairs if file_model.is_readable(pair.candidate, pair.reference)]
+    file_model = scoring.open(pairs[0].task(checked))
+    ranked = rank_candidates(file_model, pairs, scoring)
+    kept, scores, ranks, signature = ranked.pairs, ranked.scores, ranked.ranks, ranked.signature
     if not kept:
         raise OSError(f"Nothing could be read. {' '.join(file_model.unreadable.values())}")
-    scores, ranks, signature = rank_candidates(file_model, kept, checked, checked_method, scoring.prompts)
     order = sorted(range(len(kept)), key=lambda index: -scores[index])
     rows: list[dict[str, Any]] = [
         {"rank": ranks[index], "score": scores[index], "candidate": str(kept[index].candidate)}
@@ -163,32 +180,63 @@ def _candidates(
     return [Pair(path, text if text is not None else reference) for path in find_images(inputs)]
 
 
-def rank_candidates(
-    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method, prompts: PromptsLike = None
-) -> tuple[list[float], list[float], str]:
-    """Return scores, ranks (1 is best, ties share their mean) and signature of candidates for one reference."""
+def rank_candidates(model: FileModel, pairs: Sequence[Pair], scoring: Scoring) -> RankedCandidates:
+    """Rank candidates for one reference; those that cannot be read are left out.
+
+    A model that embeds scores candidates as they are read. The three of odd-one-out, and alternatives among which a
+    model chooses, are judged together.
+
+    Args:
+        model: What `scoring` opened for the task.
+        pairs: The candidates, all with the same reference or none.
+        scoring: How to score.
+
+    Raises:
+        ValueError: If the model does not answer the task for so many.
+    """
+    import torch
+
     from unisim_metrics.functional import rank as rank_scores
+    from unisim_metrics.signature import signature
+
+    given, method = scoring.check()
+    task = pairs[0].task(given)
+    together = task == "odd-one-out"
+    groups = [[item for pair in pairs for item in pair.items]] if together else [pair.items for pair in pairs]
+    kept: list[Pair] = []
+    parts: list[Tensor] = []
+    for ready in scoring.stream(model, groups):
+        run = pairs if together else pairs[ready.start : ready.stop]
+        readable = [pair for pair in run if model.is_readable(*pair.items)]
+        if readable:
+            parts.append(_score_alternatives(model, readable, task, method, scoring.prompts))
+            kept += readable
+    if not kept:
+        return RankedCandidates((), (), (), "")
+    scores = torch.cat(parts)
+    ranks = rank_scores(scores[None])[0].tolist()
+    return RankedCandidates(
+        kept,
+        scores.tolist(),
+        [int(value) if value % 1 == 0 else value for value in ranks],
+        signature(model, task, method, scoring.prompts),
+    )
+
+
+def _score_alternatives(
+    model: FileModel, pairs: Sequence[Pair], task: Task, method: Method, prompts: PromptsLike
+) -> Tensor:
+    """Score readable candidates for one reference, `[N]`."""
     from unisim_metrics.functional import unisim_rank
     from unisim_metrics.models.answering import SCORED_ALONE, check_answers
-    from unisim_metrics.signature import signature
-    from unisim_metrics.tasks import resolve_task
 
     if len(pairs) == 1 and task != "odd-one-out":
-        asked = pairs[0].task(task)
-        if check_answers(model, asked) not in SCORED_ALONE:
+        if check_answers(model, task) not in SCORED_ALONE:
             raise ValueError(
-                f"Candidates must be two or more for model {model.name!r}, which answers {asked!r} by a choice among"
+                f"Candidates must be two or more for model {model.name!r}, which answers {task!r} by a choice among"
                 " them. `unisim score` scores one, where the model can."
             )
-        twice, _, tag = rank_candidates(model, [*pairs, *pairs], task, method, prompts)
-        return twice[:1], [1], tag
-    candidates = [[pair.candidate for pair in pairs]]
+        return _score_alternatives(model, [*pairs, *pairs], task, method, prompts)[:1]
     references = None if pairs[0].reference is None else [pairs[0].reference]
-    resolved = resolve_task(task, candidates, references, names=("candidates", "references"))
-    scores = unisim_rank(candidates, references, model, task=resolved, method=method, prompts=prompts)
-    ranks = rank_scores(scores)[0].tolist()
-    return (
-        scores[0].tolist(),
-        [int(value) if value % 1 == 0 else value for value in ranks],
-        signature(model, resolved, method, prompts),
-    )
+    candidates = [[pair.candidate for pair in pairs]]
+    return unisim_rank(candidates, references, model, task=task, method=method, prompts=prompts)[0]

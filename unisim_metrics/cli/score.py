@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,8 +22,16 @@ from unisim_metrics.cli.tables import is_table
 if TYPE_CHECKING:
     from unisim_metrics.calibration import ReferenceSample
     from unisim_metrics.cli.files import FileModel
-    from unisim_metrics.prompts import PromptsLike
-    from unisim_metrics.tasks import Method, Task
+    from unisim_metrics.tasks import Task
+
+
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Pairs that could be read, the score of each, and what made the scores; empty if there is none."""
+
+    pairs: Sequence[Pair]
+    scores: Sequence[float]
+    signature: str
 
 
 def score(
@@ -41,7 +50,7 @@ def score(
     wording: opt.WordingOption = "authors",
     model: opt.ModelOption = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = None,
-    batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
+    batch_size: opt.BatchSizeOption = None,
     resample: opt.ResampleOption = "bicubic",
     calibration: opt.CalibrationOption = None,
     form: opt.FormatOption = None,
@@ -83,17 +92,14 @@ def score(
     destination = Output(form, as_json, as_csv, output, guard_formulas)
     destination.check()
     figure.check(save_figure)
-    checked, checked_method = scoring.check()
+    checked, _ = scoring.check()
     sample = None if calibration is None else read_reference(calibration)
     pairs = find_pairs(inputs, text, reference, checked)
-    file_model = scoring.encode(
-        (item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None),
-        pairs[0].task(checked),
-    )
-    readable = [pair for pair in pairs if file_model.is_readable(pair.candidate, pair.reference)]
+    file_model = scoring.open(pairs[0].task(checked))
+    scored = score_pairs(file_model, pairs, scoring)
+    readable, values, signature = scored.pairs, scored.scores, scored.signature
     if not readable:
         raise OSError(f"Nothing could be read. {' '.join(file_model.unreadable.values())}")
-    values, signature = score_pairs(file_model, readable, checked, checked_method, scoring.prompts)
     scores = dict(zip(readable, values, strict=True))
     columns = {"score": scores}
     if sample is not None:
@@ -165,16 +171,31 @@ def find_pairs(
     return [Pair(pair.candidate, text if text is not None else reference) for pair in pairs]
 
 
-def score_pairs(
-    model: FileModel, pairs: Sequence[Pair], task: Task | None, method: Method, prompts: PromptsLike = None
-) -> tuple[list[float], str]:
-    """Return the scores of readable pairs and their signature."""
+def score_pairs(model: FileModel, pairs: Sequence[Pair], scoring: Scoring) -> ScoredPairs:
+    """Score pairs as they are read; those of which a file cannot be read are left out.
+
+    Args:
+        model: What `scoring` opened for the task.
+        pairs: The pairs.
+        scoring: How to score.
+
+    Raises:
+        ValueError: If the model does not score the task.
+    """
     from unisim_metrics.metrics import UniSimScore
 
-    metric = UniSimScore(model, task=task, method=method, prompts=prompts, reduction="none")
-    references = [pair.reference for pair in pairs]
-    metric.update([pair.candidate for pair in pairs], None if references[0] is None else references)
-    return metric.compute().tolist(), metric.signature
+    task, method = scoring.check()
+    metric = UniSimScore(model, task=task, method=method, prompts=scoring.prompts, reduction="none")
+    readable: list[Pair] = []
+    for ready in scoring.stream(model, [pair.items for pair in pairs]):
+        run = [pair for pair in pairs[ready.start : ready.stop] if model.is_readable(*pair.items)]
+        if run:
+            references = [pair.reference for pair in run]
+            metric.update([pair.candidate for pair in run], None if references[0] is None else references)
+            readable += run
+    if not readable:
+        return ScoredPairs((), (), "")
+    return ScoredPairs(readable, metric.compute().tolist(), metric.signature)
 
 
 def describe(pairs: Sequence[Pair], text: str | None, reference: Path | None, task: str | None) -> str:

@@ -1,10 +1,10 @@
-"""From options to a loaded model and encoded files, with a progress bar."""
+"""From options to a loaded model, and to what is ready to be scored, with a progress bar."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -30,7 +30,7 @@ class Scoring:
     task: str | None
     method: str
     device: str | None
-    batch_size: int
+    batch_size: int | None
     resample: str
     wording: str = "authors"
 
@@ -69,8 +69,8 @@ class Scoring:
                 f"{DEFAULT_MODEL} is small: for scores to publish take a full-size model (--model; `unisim models`)."
             )
 
-    def encode(self, items: Iterable[Path | str], task: Task) -> FileModel:
-        """Load the model and encode files and texts with it, as the task wants them.
+    def open(self, task: Task) -> FileModel:
+        """Load the model, to be asked a task about files.
 
         Raises:
             ValueError: If there is no such model, device or resampling, or the model does not answer the task.
@@ -81,20 +81,27 @@ class Scoring:
 
         warnings.showwarning = lambda message, *_, **__: print_warning(str(message))
         self.tell_of_model()
-        model = FileModel(
+        return FileModel(
             load_model(self.model, device=self.place, resample=self.resampling),
             self.batch_size,
             task,
         )
-        items = list(items)
-        files = len({item for item in items if isinstance(item, Path)})
+
+    @staticmethod
+    def stream(model: FileModel, groups: Sequence[Sequence[Path | str]]) -> Iterator[range]:
+        """Let a model read files and texts, with a progress bar, and yield which groups are ready, run by run.
+
+        Args:
+            model: What `open` gave.
+            groups: What is asked about together; see `FileModel.stream`.
+        """
+        files = len({item for group in groups for item in group if isinstance(item, Path)})
         # A bar for what is done at once would only flicker.
-        if files <= self.batch_size or not errors.is_terminal:
-            model.encode(items)
+        if files <= model.batch_size or not errors.is_terminal:
+            yield from model.stream(groups)
         else:
             with typer.progressbar(length=files, label="Encoding images", file=sys.stderr) as bar:
-                model.encode(items, bar.update)
-        return model
+                yield from model.stream(groups, bar.update)
 
 
 def check_text(text: str | None, option: str) -> None:

@@ -39,7 +39,9 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 8000,
     device: opt.DeviceOption = None,
-    batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images that are encoded together.", rich_help_panel="Scoring")
+    ] = 32,
     wait: Annotated[
         float,
         typer.Option(

@@ -16,7 +16,7 @@ import torch
 from unisim_metrics.collections.cells import Unreadable, is_single, list_cells
 from unisim_metrics.collections.pairs import Pair, PairScorer, Scored, Source
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.images.threads import MAX_THREADS, ahead
+from unisim_metrics.images.threads import ahead, usable_cores
 from unisim_metrics.models import PerceptualModel, list_models, load_model
 from unisim_metrics.models.answering import SCORED_ALONE
 from unisim_metrics.models.kept import ModelLike, as_model
@@ -230,7 +230,7 @@ class UniSimScorer:
                 yield from (pairs[start : start + size] for start in range(0, len(pairs), size))
 
         done: list[Scored | Unreadable] = []
-        workers = _cores() if self.workers is None else self.workers
+        workers = usable_cores() if self.workers is None else self.workers
         for _, pairs in ahead(cut(), loaded.read, workers):
             # An empty batch has nothing to decode: it goes with what comes behind it.
             while not waiting[0][1]:
@@ -347,9 +347,3 @@ class UniSimScorer:
                 model, self.sources, self.task, self.method, self.prompts, self.keep_embedding
             )
         return self._loaded
-
-
-def _cores() -> int:
-    """How many threads are worth starting here: containers and schedulers allow fewer cores than there are."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, MAX_THREADS)

@@ -21,6 +21,12 @@ _AHEAD = 3
 _helpers: ThreadPoolExecutor | None = None
 
 
+def usable_cores() -> int:
+    """How many threads are worth starting here: containers and schedulers allow fewer cores than there are."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, MAX_THREADS)
+
+
 def run_tasks(tasks: Sequence[Callable[[], _T]], threads: int) -> list[_T]:
     """Runs the tasks on up to ``threads`` threads and returns their results in order.
 

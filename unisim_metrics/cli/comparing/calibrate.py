@@ -36,7 +36,7 @@ def calibrate(
     method: opt.MethodOption = "naive",
     model: opt.ModelOption = opt.DEFAULT_MODEL,
     device: opt.DeviceOption = None,
-    batch_size: opt.BatchSizeOption = opt.DEFAULT_BATCH_SIZE,
+    batch_size: opt.BatchSizeOption = None,
     resample: opt.ResampleOption = "bicubic",
     dataset: Annotated[
         str | None,
@@ -126,15 +126,11 @@ def _sample(inputs: list[str], text: str | None, reference: Path | None, scoring
     """Score the reference sample; files that cannot be read are named and left out."""
     from unisim_metrics.calibration import ReferenceSample
 
-    task, method = scoring.check()
+    task, _ = scoring.check()
     pairs = find_pairs(inputs, text, reference, task)
-    model = scoring.encode(
-        (item for pair in pairs for item in (pair.candidate, pair.reference) if item is not None),
-        pairs[0].task(task),
-    )
-    readable = [pair for pair in pairs if model.is_readable(pair.candidate, pair.reference)]
+    model = scoring.open(pairs[0].task(task))
+    scored = score_pairs(model, pairs, scoring)
     print_unreadable(model.unreadable)
-    if not readable:
+    if not scored.pairs:
         raise OSError("Nothing could be read.")
-    scores, signature = score_pairs(model, readable, task, method, scoring.prompts)
-    return ReferenceSample(signature, tuple(sorted(scores)))
+    return ReferenceSample(scored.signature, tuple(sorted(scored.scores)))

@@ -31,6 +31,7 @@ def rank_generators(
         OSError: If no prompt is left.
     """
     import numpy as np
+    import torch
 
     from unisim_metrics.functional import unisim_rank
     from unisim_metrics.signature import signature
@@ -48,24 +49,28 @@ def rank_generators(
     task, method = scoring.check()
     prompts = read_prompts(prompts_file)
     groups = match_generators(folders, prompts)
-    model = scoring.encode(
-        [*(prompt.text for prompt in prompts), *(path for group in groups for path in group)],
-        task or "image-text",
+    against_texts = task in (None, "image-text")
+    resolved = resolve_task(
+        task, groups, prompts[0].text if against_texts else None, names=("candidates", "references")
     )
-    kept = [
-        (group, prompt.text)
-        for group, prompt in zip(groups, prompts, strict=True)
-        if model.is_readable(*group)
-    ]
-    if not kept:
+    model = scoring.open(resolved)
+    trials = [(prompt.text, *group) for group, prompt in zip(groups, prompts, strict=True)]
+    images: list[list[Path]] = []
+    texts: list[str] = []
+    parts: list[torch.Tensor] = []
+    for ready in scoring.stream(model, trials):
+        kept = [place for place in ready if model.is_readable(*groups[place])]
+        if kept:
+            run, told = [groups[place] for place in kept], [prompts[place].text for place in kept]
+            references = told if against_texts else None
+            parts.append(unisim_rank(run, references, model, resolved, method, scoring.prompts))
+            images += run
+            texts += told
+    if not images:
         raise OSError(
             f"No prompt has a readable image of every generator. {'; '.join(model.unreadable.values())}"
         )
-    images = [group for group, _ in kept]
-    texts = [text for _, text in kept]
-    references = texts if task in (None, "image-text") else None
-    resolved = resolve_task(task, images, references, names=("candidates", "references"))
-    scores = unisim_rank(images, references, model, resolved, method, scoring.prompts).double().numpy()
+    scores = torch.cat(parts).double().numpy()
     # A generative model may name no alternative.
     answered = ~np.isnan(scores).all(axis=1)
     if not answered.any():
@@ -82,9 +87,9 @@ def rank_generators(
         signature(model, resolved, method, scoring.prompts),
         confidence,
     )
-    summary = {"prompts": len(judged), "left_out": len(prompts) - len(kept)}
-    if len(judged) < len(kept):
-        summary["unanswered"] = len(kept) - len(judged)
+    summary = {"prompts": len(judged), "left_out": len(prompts) - len(images)}
+    if len(judged) < len(images):
+        summary["unanswered"] = len(images) - len(judged)
     result = contest.result(summary, texts_cut=model.count_cut(), unreadable=model.unreadable)
     destination.write(result)
     if save_figure is not None:
