@@ -216,3 +216,27 @@ def test_prompts_without_an_answer_are_counted(
     monkeypatch.setattr("unisim_metrics.functional.unisim_rank", lambda *arguments: scores[1:2])
     run = rank(["a", "b"], TEXTS[:1])
     assert run.status == 1 and "no answer that names an alternative" in run.err
+
+
+def test_the_picture_has_the_intervals(
+    rank: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = pytest.importorskip("matplotlib.figure")
+    drawn = []
+    monkeypatch.setattr(figures.Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    run = rank(
+        ["a", "b", "c"], TEXTS, "--json", "--confidence", "0.9", "--save-figure", tmp_path / "wins.png"
+    )
+    assert run.status == 0
+    rows = json.loads(run.out)["results"]
+    [figure] = drawn
+    [axes] = figure.axes
+    [whiskers] = axes.collections
+    ends = np.array(whiskers.get_segments())
+    np.testing.assert_allclose(ends[:, :, 0], [[row["win_rate_low"], row["win_rate_high"]] for row in rows])
+    np.testing.assert_allclose(ends[:, :, 1], [[index, index] for index in range(3)])
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([row["win_rate"] for row in rows])
+    assert [label.get_text() for label in axes.get_yticklabels()] == [row["generator"] for row in rows]
+    shown = [text.get_text() for text in axes.texts]
+    assert len(shown) == 3 and all(" % [" in text for text in shown)
+    assert any("with 90 % intervals" in text.get_text() for text in figure.texts)

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unisim_metrics.cli.output import check_folder
 from unisim_metrics.cli.pairs import Pair
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from PIL import Image
+
+    from unisim_metrics.statistics.intervals import Estimate
 
 INK, GREY, PALE, ACCENT = "#1f2430", "#7a8190", "#e8eaef", "#0f8b6d"
 DPI = 120
@@ -90,26 +92,59 @@ def save_ranking(
     figure.savefig(file, dpi=DPI)
 
 
-def save_generators(file: Path, rows: Sequence[dict[str, Any]], title: str, signature: str) -> None:
-    """Draw the win rates of generators, best first.
+def save_generators(
+    file: Path,
+    names: Sequence[str],
+    rates: Sequence[Estimate],
+    shown: Sequence[str],
+    title: str,
+    signature: str,
+) -> None:
+    """Draw the win rates of generators with their intervals, best first.
 
     Args:
         file: The picture.
-        rows: The rows that `unisim rank --prompts` prints.
+        names: What each generator is called.
+        rates: Their win rates, in [0, 1].
+        shown: The same in words.
         title: A heading.
         signature: What made the scores.
     """
-    save_bars(file, [row["generator"] for row in rows], [row["win_rate"] for row in rows], title, signature)
+    reach = [
+        [rate.value - rate.low for rate in rates],
+        [rate.high - rate.value for rate in rates],
+    ]
+    save_bars(file, names, [rate.value for rate in rates], title, signature, shown, reach)
 
 
-def save_bars(file: Path, labels: Sequence[str], values: Sequence[float], title: str, signature: str) -> None:
-    """Draw labelled bars from the first, the best, downwards."""
+def save_bars(
+    file: Path,
+    labels: Sequence[str],
+    values: Sequence[float],
+    title: str,
+    signature: str,
+    shown: Sequence[str] | None = None,
+    reach: Sequence[Sequence[float]] | None = None,
+) -> None:
+    """Draw labelled bars from the first, the best, downwards.
+
+    Args:
+        file: The picture.
+        labels: What each bar is of.
+        values: How long it is.
+        title: A heading.
+        signature: What made the values.
+        shown: What stands beside it; None for the value.
+        reach: How far its interval reaches down and up, `[2, bars]`; None if it has none.
+    """
     figure = new_figure(7.5, 0.45 * len(labels) + 0.2, title, signature)
     height = figure.get_size_inches()[1]
     axes = figure.add_axes((0.4, (_FOOT + 0.1) / height, 0.5, (height - _FOOT - _HEAD - 0.1) / height))
     colors = [ACCENT if value == max(values) else "#b9bfcb" for value in values]
-    bars = axes.barh(range(len(labels)), values, color=colors, height=0.62)
-    axes.bar_label(bars, labels=[f"{value:.3f}" for value in values], padding=4, color=INK, fontsize=9)
+    whiskers = {"ecolor": INK, "elinewidth": 1.2, "capsize": 3}
+    bars = axes.barh(range(len(labels)), values, color=colors, height=0.62, xerr=reach, error_kw=whiskers)
+    texts = [f"{value:.3f}" for value in values] if shown is None else shown
+    axes.bar_label(bars, labels=texts, padding=4, color=INK, fontsize=9)
     axes.set_yticks(
         range(len(labels)),
         [_short(label, 44) for label in labels],

@@ -93,8 +93,15 @@ def rank_generators(
     result = contest.result(summary, texts_cut=model.count_cut(), unreadable=model.unreadable)
     destination.write(result)
     if save_figure is not None:
-        title = f"Win rate over {len(judged)} prompts"
-        figure.save_generators(save_figure, result.rows, title, contest.signature)
+        standings = contest.verdict.standings
+        figure.save_generators(
+            save_figure,
+            [contest.names[standing.index] for standing in standings],
+            [standing.win_rate for standing in standings],
+            [contest.percent(standing.win_rate) for standing in standings],
+            f"Win rate over {len(judged)} prompts, with {100 * confidence:g} % intervals",
+            contest.signature,
+        )
     if report is not None:
         write_report(report, contest, len(prompts) - len(judged))
     if model.unreadable:
