@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import NO_BROWSER, Page, find_browser, open_page
+from browser import NO_BROWSER, Page, find_browser
+from browser_pages import open_watched, show
 from command_line import unisim, write_image
 from PIL import Image
 
@@ -27,14 +28,6 @@ from unisim_metrics.statistics.intervals import Estimate
 BROWSER = find_browser()
 needs_browser = pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
 
-# Gathers what a console would show in red, and what the page's policy has refused.
-GATHER = """
-window.problems = [];
-addEventListener("error", (event) => problems.push(event.message || event.target.outerHTML), true);
-addEventListener("unhandledrejection", (event) => problems.push(String(event.reason)));
-addEventListener("securitypolicyviolation", (event) => problems.push(event.violatedDirective));
-for (const level of ["error", "warn"]) console[level] = (...parts) => problems.push(parts.join(" "));
-"""
 HOSTILE = (
     "<img src=x onerror=problems.push(1)>",
     "</script><script>problems.push(2)</script>",
@@ -66,9 +59,7 @@ def contest(pictures: list[Path]) -> Contest:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     assert BROWSER is not None
-    with open_page(BROWSER, tmp_path_factory.mktemp("profile"), timeout=60) as page:
-        page.call("Page.enable")
-        page.call("Page.addScriptToEvaluateOnNewDocument", source=GATHER)
+    with open_watched(BROWSER, tmp_path_factory.mktemp("profile")) as page:
         yield page
 
 
@@ -77,15 +68,6 @@ def file(contest: Contest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(to_html(contest, left_out=2), encoding="utf-8")
     return path
-
-
-def show(page: Page, file: Path, width: int = 1240, height: int = 900, scheme: str = "light") -> Page:
-    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    page.open("about:blank", width, height)
-    page.wait_for("location.href == 'about:blank'")
-    page.open(file.as_uri(), width, height)
-    page.wait_for("location.protocol == 'file:' && document.readyState == 'complete'")
-    return page
 
 
 def column(page: Page, number: int, table: str = "#trials") -> list[Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import NO_BROWSER, Page, find_browser, open_page
+from browser import NO_BROWSER, Page, find_browser
+from browser_pages import open_watched, show
 from PIL import Image
 from report_results import paper_shares, write_model
 
@@ -22,13 +23,6 @@ from unisim_metrics.benchmark.report import write_report
 BROWSER = find_browser()
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
 
-# Gathers what a console would show in red.
-GATHER = """
-window.problems = [];
-addEventListener("error", (event) => problems.push(event.message || event.target.outerHTML), true);
-addEventListener("unhandledrejection", (event) => problems.push(String(event.reason)));
-for (const level of ["error", "warn"]) console[level] = (...parts) => problems.push(parts.join(" "));
-"""
 HOSTILE = "<img src=x onerror=problems.push(1)>"
 
 
@@ -52,9 +46,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     assert BROWSER is not None
-    with open_page(BROWSER, tmp_path_factory.mktemp("profile"), timeout=60) as page:
-        page.call("Page.enable")
-        page.call("Page.addScriptToEvaluateOnNewDocument", source=GATHER)
+    with open_watched(BROWSER, tmp_path_factory.mktemp("profile")) as page:
         yield page
 
 
@@ -66,15 +58,6 @@ def paper(browser: Page, files: dict[str, Path]) -> Page:
 @pytest.fixture
 def measured(browser: Page, files: dict[str, Path]) -> Page:
     return show(browser, files["measured"])
-
-
-def show(page: Page, file: Path, width: int = 1440, height: int = 1000, scheme: str = "light") -> Page:
-    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    page.open("about:blank", width, height)
-    page.wait_for("location.href == 'about:blank'")
-    page.open(file.as_uri(), width, height)
-    page.wait_for("location.protocol == 'file:' && document.readyState == 'complete'")
-    return page
 
 
 def press(page: Page, selector: str) -> None:
