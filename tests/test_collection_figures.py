@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.experiments.collection_engines import main as compare_engines
 from docs.experiments.collections import main
 
 
@@ -17,3 +18,16 @@ def test_every_figure_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert float(rows["`score_collection` / its parts one after the other, by rounds"]) > 0
     assert re.fullmatch(r"\d+ MiB, \d+ MiB", rows["most memory over 40 images, over 80"])
     assert 0.8 < float(rows["the second / the first"]) < 1.25
+
+
+def test_the_engines_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    compare_engines(["--images", "41", "--rounds", "2", "--batch-size", "4", "--engines", "local"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("41 images of 320 × 240 in 40 files\n")
+    rows = re.findall(r"^\| (.+) \| (\d+) \| (\S+), (\S+) \|$", printed, flags=re.MULTILINE)
+    assert [name for name, *_ in rows] == [
+        "a plain loop over the archives",
+        "`local`, archives",
+        "`local`, Parquet",
+    ]
+    assert rows[0][2:] == ("1.00", "1.00") and all(float(figure) > 0 for row in rows for figure in row[1:])
