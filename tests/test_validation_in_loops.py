@@ -68,31 +68,34 @@ def plain_training() -> Painter:
     return painter
 
 
+def lightning_module(library: Any) -> Any:
+    """The training as a module of Lightning, of either name."""
+
+    class Module(library.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.painter = Painter()
+
+        def training_step(self, batch: Any, index: int) -> Tensor:
+            assert self.painter.dropout.training
+            return loss_of(self.painter, batch[0])
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.painter.parameters(), lr=0.2)
+
+        def generate(self, prompts: list[str], generators: list[torch.Generator]) -> Tensor:
+            assert not self.painter.dropout.training
+            return self.painter.generate(prompts, generators)
+
+    torch.manual_seed(0)
+    return Module()
+
+
 class TestLightning:
     @pytest.fixture(params=["lightning.pytorch", "pytorch_lightning"])
     def library(self, request: pytest.FixtureRequest) -> Any:
         pytest.importorskip("lightning", reason="lightning is not installed")
         return pytest.importorskip(request.param, reason=f"{request.param} is not installed")
-
-    def module(self, library: Any) -> Any:
-        class Module(library.LightningModule):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.painter = Painter()
-
-            def training_step(self, batch: Any, index: int) -> Tensor:
-                assert self.painter.dropout.training
-                return loss_of(self.painter, batch[0])
-
-            def configure_optimizers(self) -> Any:
-                return torch.optim.Adam(self.painter.parameters(), lr=0.2)
-
-            def generate(self, prompts: list[str], generators: list[torch.Generator]) -> Tensor:
-                assert not self.painter.dropout.training
-                return self.painter.generate(prompts, generators)
-
-        torch.manual_seed(0)
-        return Module()
 
     def trainer(self, library: Any, folder: Path, *callbacks: Any, **settings: Any) -> Any:
         settings = {"logger": False, "max_epochs": 1, "enable_checkpointing": False, **settings}
@@ -116,7 +119,7 @@ class TestLightning:
         )  # fmt: skip
         callback = UniSimValidationCallback(validation(), every_n_steps=2)
         logger = loggers.CSVLogger(tmp_path / "logs")
-        module = self.module(library)
+        module = lightning_module(library)
         self.trainer(
             library, tmp_path, callback, monitor, logger=logger, enable_checkpointing=True, max_epochs=2,
             limit_train_batches=3, log_every_n_steps=1,
@@ -132,7 +135,7 @@ class TestLightning:
         logged = (next(tmp_path.rglob("metrics.csv"))).read_text(encoding="utf-8")
         assert "validation/brightness/gain_low" in logged
         torch.manual_seed(0)
-        plain = self.module(library)
+        plain = lightning_module(library)
         self.trainer(library, tmp_path, max_epochs=2, limit_train_batches=3).fit(
             plain, DataLoader(batches().dataset, batch_size=4)
         )
@@ -142,14 +145,14 @@ class TestLightning:
         from unisim_metrics.integrations.validation.lightning import UniSimValidationCallback
 
         whole = UniSimValidationCallback(validation())
-        self.trainer(library, tmp_path, whole, max_epochs=2).fit(self.module(library), batches())
+        self.trainer(library, tmp_path, whole, max_epochs=2).fit(lightning_module(library), batches())
         first = UniSimValidationCallback(validation())
         trainer = self.trainer(library, tmp_path, first)
-        trainer.fit(self.module(library), batches())
+        trainer.fit(lightning_module(library), batches())
         trainer.save_checkpoint(tmp_path / "half.ckpt")
         second = UniSimValidationCallback(validation())
         self.trainer(library, tmp_path, second, max_epochs=2).fit(
-            self.module(library), batches(), ckpt_path=tmp_path / "half.ckpt"
+            lightning_module(library), batches(), ckpt_path=tmp_path / "half.ckpt"
         )
         assert first.validation.steps == [0, STEPS]
         assert second.validation.steps == whole.validation.steps == [0, STEPS, 2 * STEPS]
@@ -158,7 +161,7 @@ class TestLightning:
     def test_a_flat_curve_ends_the_training(self, library: Any, tmp_path: Path) -> None:
         from unisim_metrics.integrations.validation.lightning import UniSimValidationCallback
 
-        module = self.module(library)
+        module = lightning_module(library)
         module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.0)
         callback = UniSimValidationCallback(validation(patience=2), every_n_steps=1, stop_when_flat=True)
         trainer = self.trainer(library, tmp_path, callback)
@@ -177,7 +180,7 @@ class TestLightning:
 
         callback = UniSimValidationCallback(validation(batch_size=6), generate=generate, every_n_steps=1)
         self.trainer(library, tmp_path, callback, accumulate_grad_batches=3).fit(
-            self.module(library), batches()
+            lightning_module(library), batches()
         )
         assert callback.validation.steps == [0, 1, 2] and made == [6, 6, 6]
 
@@ -341,6 +344,39 @@ def two_processes(folder: Path, share: bool, fails: bool = False) -> list[dict[s
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
+def fit_in_a_process(rank: int, port: int, output: str) -> None:
+    """One of two processes of Lightning's DDP, started from outside."""
+    import lightning.pytorch as library
+
+    from unisim_metrics.integrations.validation.lightning import UniSimValidationCallback
+
+    if sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    callback = UniSimValidationCallback(validation())
+    module = lightning_module(library)
+    trainer = library.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        max_epochs=1,
+        callbacks=[callback],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, batches())
+    found = {
+        "state": callback.state_dict(),
+        "has result": callback.result is not None,
+        "monitored": float(trainer.callback_metrics["validation/brightness/mean"]),
+        "level": module.painter.level.detach(),
+    }
+    torch.save(found, Path(output) / f"{rank}.pt")
+
+
 class TestTwoProcesses:
     @pytest.fixture(autouse=True)
     def installed(self) -> None:
@@ -371,3 +407,17 @@ class TestTwoProcesses:
         assert "Process 1 could not score its share of step 0" in first["error"]
         assert second["error"] == "KeyError('mine')"
         assert first["state"]["validations"] == second["state"]["validations"] == []
+
+    def test_lightning_tells_the_others(self, tmp_path: Path) -> None:
+        pytest.importorskip("lightning", reason="lightning is not installed")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        start_processes(fit_in_a_process, (port, str(tmp_path)), nprocs=2, start_method="spawn")
+        first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+        assert first["state"] == second["state"]
+        assert [record["step"] for record in first["state"]["validations"]] == [0, STEPS // 2]
+        assert (first["has result"], second["has result"]) == (True, False)
+        last = first["state"]["validations"][-1]["scores"]["brightness"]
+        assert first["monitored"] == second["monitored"] == pytest.approx(sum(last) / len(last))
+        assert torch.equal(first["level"], second["level"])

@@ -36,7 +36,8 @@ def draw_curve(rise: float, prompts: int, random: np.random.Generator) -> NDArra
     # the pictures of both.
     steps = rise + np.sqrt(0.5) * random.standard_normal((VALIDATIONS, prompts))
     noise = np.sqrt(0.25 * SEEDS) * random.standard_normal((VALIDATIONS, prompts, SEEDS))
-    return (np.cumsum(steps, axis=0)[:, :, None] + noise).reshape(VALIDATIONS, -1)
+    curve: NDArray[np.float64] = (np.cumsum(steps, axis=0)[:, :, None] + noise).reshape(VALIDATIONS, -1)
+    return curve
 
 
 def measure(rise: float, prompts: int, runs: int, patience: int, seed: int = 0) -> tuple[float, float]:
