@@ -10,6 +10,7 @@ from PIL import Image
 pytest.importorskip("diffusers")
 pytest.importorskip("skimage")
 
+from docs.experiments import fitted_pipelines as fitted
 from docs.experiments import guidance_cost as cost
 from docs.experiments import guidance_gain as gain
 from docs.experiments import noise_search
@@ -36,8 +37,8 @@ class TestGain:
         assert cells(str(row))[2:] == [f"{gains.mean():+.4f} ± {half:.4f}", "75.0%", "+0.0000 ± 0.0000"]
 
     def test_the_batch_does_not_matter(self) -> None:
-        references = gain.crop_photographs(3, 64)
-        vae = gain.fit_autoencoder(1)
+        references = fitted.crop_photographs(3, 64)
+        vae = fitted.fit_autoencoder(1)
         images = [
             gain.Experiment("sd3", vae, references, steps=2, batch=batch).images("the picture alone")
             for batch in (1, 3)
@@ -50,7 +51,7 @@ class TestGain:
         references = [
             Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()) for image in noise
         ]
-        second = gain.SecondModel()
+        second = fitted.SecondModel()
         same, other = second.scores(noise, references), second.scores(noise.flip(0), references)
         torch.testing.assert_close(same, torch.ones(2), atol=1e-3, rtol=0)
         assert (other < 0.9).all()

@@ -2,32 +2,31 @@
 
     python -m docs.experiments.noise_search
 
-Tiny pipelines with random denoisers, as in `guidance_gain`, look for images like crops of photographs: once by
+Tiny pipelines with random denoisers, those of `fitted_pipelines`, look for images like crops of photographs: once by
 `best_of_n` over independent seeds, and for each radius by `search="zero-order"`, both with the same first candidates
 and as many images in all. A second model that has no part in the choice judges the chosen images too.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
 from unisim_metrics import load_model
 from unisim_metrics.integrations.diffusers import best_of_n
 
-from .guidance_gain import PIPELINES, SecondModel, crop_photographs, fit_autoencoder, interval
+from .fitted_pipelines import SecondModel, command_line, interval, print_table
 from .tiny_pipelines import TINY, tiny_inputs
 
 RADII = (0.3, 0.5, 0.7)
 HEADER = """\
 | pipeline | candidates | score | gain | second model |
 | --- | --- | --- | --- | --- |"""
-_REFERENCE = 224
 
 
 def measure(
@@ -88,23 +87,17 @@ def measure(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--pipelines", nargs="+", choices=list(TINY), default=list(PIPELINES))
+    parser = command_line(__doc__ or "")
     parser.add_argument("--radii", nargs="+", type=float, default=list(RADII))
     parser.add_argument("--references", type=int, default=32, help="searches of each pipeline")
     parser.add_argument("--n", type=int, default=4, help="candidates of a round")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=8, help="sampling steps")
-    parser.add_argument("--fit", type=int, default=400, help="steps that fit the autoencoder")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    vae = fit_autoencoder(options.fit)
-    references = crop_photographs(options.references, _REFERENCE, seed=1)
-    print(HEADER)
-    for kind in options.pipelines:
-        for line in measure(kind, vae, references, options.n, options.rounds, options.steps, options.radii):
-            print(line, flush=True)
+
+    def rows(kind: str, vae: AutoencoderKL, references: Sequence[Image.Image]) -> Iterator[str]:
+        return measure(kind, vae, references, options.n, options.rounds, options.steps, options.radii)
+
+    print_table(options, HEADER, options.references, rows)
 
 
 if __name__ == "__main__":
