@@ -59,7 +59,10 @@ def estimate_mean_difference(
 
 
 def detectable_mean(
-    differences: NDArray[np.float64], clusters: Clusters | None = None, level: float = 0.05, power: float = 0.8
+    differences: NDArray[np.float64],
+    clusters: Clusters | None = None,
+    level: float = 0.05,
+    power: float = 0.8,
 ) -> float:
     """Return how large a mean has to be for its one-sided test to find it, by the spread of these differences.
 
