@@ -9,7 +9,7 @@ import pytest
 import torch
 from comparing import OnlyCompares
 from conftest import write_tokenizer
-from diffusers import DDPMPipeline, EulerDiscreteScheduler, UNet2DModel
+from diffusers import DDPMPipeline, UNet2DModel
 from diffusion import Tiny, scheduler, steps_taken
 from PIL import Image
 from torch import Tensor
@@ -18,8 +18,6 @@ from torchvision.transforms.functional import to_pil_image
 from unisim_metrics import UniSimScore
 from unisim_metrics.functional import unisim_score
 from unisim_metrics.integrations.diffusers import best_of_n
-from unisim_metrics.integrations.diffusers.latents import LatentDecoder
-from unisim_metrics.integrations.diffusers.previews import StepRecorder
 from unisim_metrics.models import EncoderModel
 
 TEXT = "a photo of a dog"
@@ -86,7 +84,20 @@ class TestImages:
             assert torch.equal(image, alone(tiny, seed))
         assert not torch.equal(result.images[0], result.images[1])
 
-    @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "sd",
+            "sdxl",
+            "sd3",
+            "flux",
+            "sd-img2img",
+            "sd3-img2img",
+            "flux-img2img",
+            "sd-inpaint",
+            "flux-inpaint",
+        ],
+    )
     def test_larger_batches_give_the_same_images_but_for_rounding(
         self, name: str, tiny_model: EncoderModel
     ) -> None:
@@ -204,126 +215,6 @@ class TestRanking:
             best_of_n(tiny.pipe, reference=TEXT, model_name_or_path=Overflowing(), **tiny.arguments)
 
 
-class TestPruning:
-    @pytest.mark.parametrize(
-        ("name", "kind"),
-        [
-            ("sd", "DDIMScheduler"),
-            ("sd", "DDPMScheduler"),
-            ("sd", "EulerAncestralDiscreteScheduler"),
-            ("sd", "LCMScheduler"),
-            ("sd", "TCDScheduler"),
-            ("sdxl", "EulerDiscreteScheduler"),
-            ("sd3", None),
-            ("sd-img2img", "DDPMScheduler"),
-            ("sdxl-img2img", "EulerAncestralDiscreteScheduler"),
-        ],
-    )
-    def test_survivors_are_those_of_a_whole_run_bit_for_bit(
-        self, name: str, kind: str | None, tiny_model: EncoderModel
-    ) -> None:
-        tiny = Tiny(name, steps=4, images=1)  # of which image-to-image takes three
-        if kind is not None:
-            tiny.pipe.scheduler = scheduler(kind)
-        alone(tiny, 0)
-        before = tiny.state()
-        result = best_of_n(
-            tiny.pipe,
-            n=4,
-            seed=20,
-            reference=TEXT,
-            model_name_or_path=tiny_model,
-            prune={0: 3, 1: 2},
-            **tiny.arguments,
-        )
-        assert tiny.state() == before
-        assert len(result.images) == 2
-        assert [dropped.step for dropped in result.pruned] == [0, 1]
-        assert sorted(result.seeds + [dropped.seed for dropped in result.pruned]) == [20, 21, 22, 23]
-        for image, seed in zip(result.images, result.seeds, strict=True):
-            assert torch.equal(image, alone(tiny, seed))
-
-    def test_offloaded_models(self, tiny_model: EncoderModel) -> None:
-        """Offloading sets the models' `forward` anew at the end of every call."""
-        tiny = Tiny("sd", steps=3, images=1)
-        image = alone(tiny, 1)
-        tiny.pipe.enable_model_cpu_offload(device="cpu")
-        result = best_of_n(
-            tiny.pipe, n=3, reference=TEXT, model_name_or_path=tiny_model, prune={0: 1}, **tiny.arguments
-        )
-        assert torch.equal(result.best, alone(tiny, result.seeds[0]))
-        assert torch.equal(alone(tiny, 1), image)
-        tiny.pipe.remove_all_hooks()
-        assert torch.equal(alone(tiny, 1), image)
-
-    def test_the_worst_previews_are_dropped(self, tiny_model: EncoderModel) -> None:
-        tiny = Tiny("sd", steps=4, images=1)
-        result = best_of_n(
-            tiny.pipe, n=4, reference=TEXT, model_name_or_path=tiny_model, prune={1: 1}, **tiny.arguments
-        )
-        decoder, scores = LatentDecoder(tiny.pipe), {}
-        for seed in range(4):
-            with StepRecorder(tiny.pipe) as recorder:
-
-                def preview(
-                    pipe: Any, index: int, timestep: Any, tensors: dict[str, Any], seed: int = seed
-                ) -> Any:
-                    if index == 1 and recorder.last is not None:
-                        picture = decoder.decode(recorder.last.x0()).clamp(0, 1)
-                        scores[seed] = float(unisim_score(picture, TEXT, tiny_model))
-                    return tensors
-
-                alone(tiny, seed, callback_on_step_end=preview)
-        assert result.seeds == [max(scores, key=lambda seed: scores[seed])]
-        assert [(step, score) for _, step, score in result.pruned] == [
-            (1, pytest.approx(score, abs=1e-5)) for score in sorted(scores.values(), reverse=True)[1:]
-        ]
-        assert [scores[seed] for seed, *_ in result.pruned] == sorted(scores.values(), reverse=True)[1:]
-
-    @pytest.mark.parametrize("batch_size", [1, 2, 4])
-    def test_the_dropped_cost_no_more_passes(self, batch_size: int, tiny_model: EncoderModel) -> None:
-        tiny = Tiny("sd", steps=5, images=1)
-        rows: list[int] = []
-        tiny.pipe.unet.conv_in.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
-        best_of_n(
-            tiny.pipe,
-            n=4,
-            reference=TEXT,
-            model_name_or_path=tiny_model,
-            batch_size=batch_size,
-            prune={1: 2, 2: 1},
-            **tiny.arguments,
-        )
-        # Two rows a candidate, for classifier-free guidance: four candidates twice, two once, one twice.
-        assert sum(rows) == 2 * (4 * 2 + 2 + 2)
-        assert max(rows) == 2 * batch_size
-
-    def test_the_last_step_cannot_drop(self, tiny_model: EncoderModel) -> None:
-        tiny = Tiny("sd", steps=4, images=1)
-        with pytest.raises(ValueError, match=r"`prune` must name steps before the last one, 3, but got 3"):
-            best_of_n(
-                tiny.pipe, n=3, reference=TEXT, model_name_or_path=tiny_model, prune={3: 1}, **tiny.arguments
-            )
-
-    def test_the_pipeline_is_left_as_it_was_after_an_error(self, tiny_model: EncoderModel) -> None:
-        class Failing(Chooser):
-            def compare(self, references: Any, alternatives: Any, *settings: Any) -> Tensor:
-                if isinstance(alternatives, Tensor):
-                    raise RuntimeError("out of memory")
-                return super().compare(references, alternatives, *settings)
-
-        tiny = Tiny("sd", images=1)
-        image, before = alone(tiny, 0), tiny.state()
-        with pytest.raises(RuntimeError, match="out of memory"):
-            best_of_n(
-                tiny.pipe, n=3, reference=TEXT, model_name_or_path=Failing(), prune={1: 1}, **tiny.arguments
-            )
-        assert tiny.state() == before
-        assert "forward" not in vars(tiny.denoiser)
-        assert "decode" not in vars(tiny.pipe.vae)
-        assert torch.equal(alone(tiny, 0), image)
-
-
 class TestWrongUse:
     @pytest.mark.parametrize(
         ("name", "arguments", "message"),
@@ -352,16 +243,16 @@ class TestWrongUse:
                 r"`output_type` must be one of \('pil', 'pt'\), but got 'latent'",
             ),
             ("sd", {"reference": Path("missing.png")}, "missing.png"),
-            ("flux", {"prune": {1: 2}}, "`prune` must be None for FluxPipeline"),
-            ("sd-inpaint", {"prune": {1: 2}}, "`prune` must be None for StableDiffusionInpaintPipeline"),
-            ("sd3-img2img", {"prune": {1: 2}}, "`prune` must be None for StableDiffusion3Img2ImgPipeline"),
             ("sd", {"prune": {}}, "`prune` must map rising steps to falling numbers"),
             ("sd", {"prune": {2: 2, 1: 1}}, "`prune` must map rising steps to falling numbers"),
             ("sd", {"prune": {1: 2, 2: 2}}, "`prune` must map rising steps to falling numbers"),
             ("sd", {"prune": {1: 4}}, "from fewer than 4 to 1 or more"),
             ("sd", {"prune": {1: 0}}, "from fewer than 4 to 1 or more"),
-            ("sd", {"prune": {1: 2}, "ip_adapter_image_embeds": [0]}, "None with `ip_adapter_image_embeds`"),
-            ("sd3", {"prune": {1: 2}, "skip_guidance_layers": [0]}, "None with `skip_guidance_layers`"),
+            (
+                "flux-inpaint",
+                {"batch_size": 2, "padding_mask_crop": 8},
+                "with `padding_mask_crop` it takes but one picture",
+            ),
             (
                 "sd",
                 {"prune": {1: 2}, "callback_on_step_end": print},
@@ -381,41 +272,6 @@ class TestWrongUse:
             )
         assert calls == []
         assert tiny.state() == before
-
-    @pytest.mark.parametrize(
-        "kind",
-        ["PNDMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "HeunDiscreteScheduler"],
-    )
-    def test_pruning_with_a_scheduler_that_remembers(self, kind: str, tiny_model: EncoderModel) -> None:
-        tiny = Tiny("sd", images=1)
-        tiny.pipe.scheduler = scheduler(kind)
-        calls = steps_taken(tiny.pipe)
-        with pytest.raises(ValueError, match=rf"None for {kind}.*DDIMScheduler\.from_config"):
-            best_of_n(
-                tiny.pipe, reference=TEXT, model_name_or_path=tiny_model, prune={1: 2}, **tiny.arguments
-            )
-        assert calls == []
-        # The way out that the message names, and the one of leaving `prune` out.
-        assert (
-            len(
-                best_of_n(
-                    tiny.pipe, reference=TEXT, model_name_or_path=tiny_model, n=2, **tiny.arguments
-                ).images
-            )
-            == 2
-        )
-        tiny.pipe.scheduler = EulerDiscreteScheduler.from_config(tiny.pipe.scheduler.config)
-        best_of_n(
-            tiny.pipe, reference=TEXT, model_name_or_path=tiny_model, n=2, prune={1: 1}, **tiny.arguments
-        )
-
-    def test_guidance_distilled_denoiser(self, tiny_model: EncoderModel) -> None:
-        tiny = Tiny("sd", images=1)
-        tiny.pipe.unet.register_to_config(time_cond_proj_dim=8)
-        with pytest.raises(ValueError, match=r"`prune` must be None .* guidance-distilled denoiser"):
-            best_of_n(
-                tiny.pipe, reference=TEXT, model_name_or_path=tiny_model, prune={1: 2}, **tiny.arguments
-            )
 
     def test_no_pipeline(self) -> None:
         with pytest.raises(TypeError, match=r"`pipe` must be a `DiffusionPipeline`, but got builtins\.str"):
@@ -466,7 +322,7 @@ class TestWrongUse:
         assert best_of_n(pipe, n=2, task="iqa", **settings).signature == result.signature
         again = pipe(generator=seeded(result.seeds[1]), num_inference_steps=2).images[0]
         assert result.images[1].tobytes() == again.tobytes()
-        with pytest.raises(ValueError, match="`pipe` must be a pipeline that takes `num_images_per_prompt`"):
+        with pytest.raises(ValueError, match="`pipe` must be a pipeline that takes `callback_on_step_end`"):
             best_of_n(pipe, n=3, task="quality", model_name_or_path=tiny_model, prune={0: 1})
 
 

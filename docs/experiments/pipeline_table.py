@@ -1,6 +1,6 @@
 """What works in which pipeline: every image pipeline of the installed diffusers, tried with tiny random components.
 
-python -m docs.experiments.pipeline_table [--only REGULAR_EXPRESSION] [--write PAGE]
+python -m docs.experiments.pipeline_table [--only REGULAR_EXPRESSION] [--uses USE ...] [--write PAGE]
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,8 @@ class Row:
 
     Attributes:
         name: Of its class.
-        uses: For each of `USES`: `WORKS`, `NOT_RUN` where it is accepted and has no tiny form here, or why it is
-            refused.
+        uses: For each of `USES` that was tried: `WORKS`, `NOT_RUN` where it is accepted and has no tiny form here, or
+            why it is refused.
     """
 
     name: str
@@ -89,12 +89,13 @@ def _check_class(bare: Any) -> None:
         LatentDecoder(bare)
 
 
-def tried(kind: type[DiffusionPipeline], model: Any) -> Row:
-    """Try each use of a pipeline.
+def tried(kind: type[DiffusionPipeline], model: Any, uses: Sequence[str] = USES) -> Row:
+    """Try uses of a pipeline.
 
     Args:
         kind: The class of the pipeline.
         model: Scores and rewards.
+        uses: Some of `USES`.
 
     Raises:
         AssertionError: If a use is not refused, and does other than it says.
@@ -107,19 +108,18 @@ def tried(kind: type[DiffusionPipeline], model: Any) -> Row:
             _refusal(lambda: check_call(bare, ("generator", "latents", "output_type"), {}, {})) or NOT_RUN
         )
         values = (callback, callback, callback, best, callback, latents)
-        return Row(kind.__name__, dict(zip(USES, values, strict=True)))
+        told = dict(zip(USES, values, strict=True))
+        return Row(kind.__name__, {use: told[use] for use in uses})
     pipe, call, single = tiny_pipeline(kind), tiny_call(kind), tiny_call(kind, images=1)
-    checks: tuple[Callable[[], None], ...] = (
-        lambda: check_score(pipe, call, model),
-        lambda: check_guidance(pipe, call, model, through_denoiser=False),
-        lambda: check_guidance(pipe, call, model, through_denoiser=True),
-        lambda: check_best_of_n(pipe, single, model, prune=None),
-        lambda: check_best_of_n(pipe, single, model, prune={0: 1}),
-        lambda: check_optimization(pipe, call, model),
-    )
-    return Row(
-        kind.__name__, {use: _refusal(check) or WORKS for use, check in zip(USES, checks, strict=True)}
-    )
+    checks: dict[str, Callable[[], None]] = {
+        "score": lambda: check_score(pipe, call, model),
+        "guide": lambda: check_guidance(pipe, call, model, through_denoiser=False),
+        "through the denoiser": lambda: check_guidance(pipe, call, model, through_denoiser=True),
+        "best of N": lambda: _ignore(check_best_of_n(pipe, single, model)),
+        "prune": lambda: check_pruning(pipe, single, model),
+        "optimise": lambda: check_optimization(pipe, call, model),
+    }
+    return Row(kind.__name__, {use: _refusal(checks[use]) or WORKS for use in uses})
 
 
 def check_score(pipe: Any, call: dict[str, Any], model: Any) -> None:
@@ -168,12 +168,21 @@ def check_guidance(pipe: Any, call: dict[str, Any], model: Any, through_denoiser
     assert callback.steps, "no step was guided"
 
 
-def check_best_of_n(pipe: Any, call: dict[str, Any], model: Any, prune: dict[int, int] | None) -> None:
-    """Check that the best of two images is what the pipeline makes of its seed alone."""
+def check_best_of_n(pipe: Any, call: dict[str, Any], model: Any, **settings: Any) -> int:
+    """Check that the best of two images is what the pipeline makes of its seed alone; return that."""
     call = {name: value for name, value in call.items() if name != "output_type"}
-    result = best_of_n(pipe, n=2, reference=PROMPT, model_name_or_path=model, prune=prune, **call)
+    result = best_of_n(pipe, n=2, reference=PROMPT, model_name_or_path=model, **settings, **call)
     again = images_of(pipe(**call, generator=torch.Generator().manual_seed(result.seeds[0])))[0]
     assert result.best.tobytes() == again.tobytes(), "the best image is not that of its seed"
+    return result.seeds[0]
+
+
+def check_pruning(pipe: Any, call: dict[str, Any], model: Any) -> None:
+    """Check that the image that is left of two is that of its seed alone, in the second place too."""
+    pairs = [pair for first in range(0, 20, 2) for pair in ((first, first + 1), (first + 1, first))]
+    assert any(check_best_of_n(pipe, call, model, seed=pair, prune={0: 1}) == pair[1] for pair in pairs), (
+        "the second of two was never left"
+    )
 
 
 def check_optimization(pipe: Any, call: dict[str, Any], model: Any) -> None:
@@ -194,7 +203,7 @@ _REASONS = {
     "passes `latents` to its callback": "no latents",
     "those of one picture": "several",
     "no weighted sum": "no sum",
-    "whose batch a callback cannot make smaller": "batch",
+    "whose candidates cannot be told apart": "batch",
     "takes `latents`": "no noise",
     "takes `generator`": "no seed",
     "takes `output_type`": "no noise",
@@ -218,10 +227,35 @@ def cells(row: Row) -> list[str]:
     return [row.name.removesuffix("Pipeline"), *map(cell, row.uses.values())]
 
 
-def table(rows: Iterable[Row]) -> str:
-    """The table in Markdown."""
-    lines = [["pipeline", *USES], ["---"] * (1 + len(USES)), *map(cells, rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def table(lines: Mapping[str, Sequence[str]]) -> str:
+    """The table in Markdown, of the cells of each pipeline by its name."""
+    rows = [["pipeline", *USES], ["---"] * (1 + len(USES)), *([name, *uses] for name, uses in lines.items())]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def updated(
+    lines: Mapping[str, Sequence[str]], names: Iterable[str], rows: Iterable[Row]
+) -> dict[str, list[str]]:
+    """The table of some pipelines, with the cells that it had and those that were tried.
+
+    Args:
+        lines: The table before.
+        names: All pipelines that are to stand in it.
+        rows: What was tried.
+
+    Raises:
+        ValueError: If a cell was never tried.
+    """
+    tried_now = {row.name.removesuffix("Pipeline"): row for row in rows}
+    found = {}
+    for name in (name.removesuffix("Pipeline") for name in names):
+        now = {use: cell(told) for use, told in tried_now[name].uses.items()} if name in tried_now else {}
+        before = dict(zip(USES, lines.get(name, ()), strict=False))
+        missing = [use for use in USES if use not in now and use not in before]
+        if missing:
+            raise ValueError(f"The page must have `{missing[0]}` of {name} if it is not tried.")
+        found[name] = [now.get(use) or before[use] for use in USES]
+    return found
 
 
 def read_table(page: str) -> dict[str, list[str]]:
@@ -237,22 +271,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Try the pipelines, and print the table or write it into a page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", default="", help="try the pipelines whose names it is found in")
-    parser.add_argument("--write", type=Path, help="a page with a table to be replaced")
+    parser.add_argument("--uses", nargs="+", choices=USES, default=USES, help="try these columns alone")
+    parser.add_argument(
+        "--write", type=Path, help="a page with a table to be replaced; what is not tried stays"
+    )
     options = parser.parse_args(arguments)
-    if options.write and options.only:
-        parser.error("a page takes the table of all pipelines: leave out --only")
     warnings.filterwarnings("ignore")
     diffusers.utils.logging.set_verbosity_error()
     model = load_model()
     rows = []
-    for name, kind in image_pipelines().items():
+    kinds = image_pipelines()
+    for name, kind in kinds.items():
         if re.search(options.only, name):
-            rows.append(tried(kind, model))
+            rows.append(tried(kind, model, options.uses))
             print(*cells(rows[-1]), sep=" | ", flush=True)
     if options.write:
         page = options.write.read_text(encoding="utf-8")
+        lines = updated(read_table(page), kinds, rows)
         start, end = page.index(_BEGIN) + len(_BEGIN), page.index(_END)
-        options.write.write_text(f"{page[:start]}\n{table(rows)}{page[end:]}", encoding="utf-8")
+        options.write.write_text(f"{page[:start]}\n{table(lines)}{page[end:]}", encoding="utf-8")
 
 
 def _x0(pipe: Any, given: dict[str, Any], result: Any) -> Tensor:
@@ -320,7 +357,7 @@ def _tensor(images: Any) -> Tensor:
     return pixels.permute(0, 3, 1, 2)
 
 
-def _ignore(arguments: dict[str, Any]) -> None:
+def _ignore(told: Any) -> None:
     pass
 
 

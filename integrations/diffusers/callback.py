@@ -121,8 +121,7 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
     @property
     def steps_in_run(self) -> int:
         """How many steps the running pipeline takes."""
-        count = getattr(self.pipe, "num_timesteps", None)
-        return len(self.pipe.scheduler.timesteps) if count is None else int(count)
+        return steps_in_run(self.pipe)
 
     def _check_entered(self) -> None:
         if self._undo is None:
@@ -170,6 +169,12 @@ def check_pipeline(pipe: Any) -> None:
             f" {inputs}: score its finished images with `unisim_metrics.functional.unisim_score`."
         )
     check_scheduler(pipe.scheduler)
+
+
+def steps_in_run(pipe: DiffusionPipeline) -> int:
+    """How many steps a running pipeline takes."""
+    count = getattr(pipe, "num_timesteps", None)
+    return len(pipe.scheduler.timesteps) if count is None else int(count)
 
 
 # Inpainting that leaves the whole picture to its ControlNet.

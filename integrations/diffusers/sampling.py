@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
@@ -19,6 +20,21 @@ from torch import Tensor
 _IMAGES_FIRST = ("images", "image", "rgb")
 _IMAGES = frozenset(_IMAGES_FIRST)
 _VIDEOS = frozenset(("frames", "video"))
+
+# Pipelines whose tensors (`output_type="pt"`) are black at −1 and not clipped, other than their arrays; by how their
+# names begin.
+_SIGNED = (
+    "IF",
+    "Kandinsky3Pipeline",
+    "KandinskyCombined",
+    "KandinskyInpaint",
+    "KandinskyPipeline",
+    "KandinskyV22Combined",
+    "KandinskyV22ControlnetPipeline",
+    "KandinskyV22Inpaint",
+    "KandinskyV22Pipeline",
+    "PRXPixel",
+)
 
 
 def check_makes_images(pipe: Any) -> None:
@@ -73,6 +89,18 @@ def images_of(output: Any) -> Any:
     raise ValueError(
         f"Argument `pipe` must be a pipeline for images, but it returned a {type(output).__name__}."
     )
+
+
+def output_type_for(pipe: Any, wanted: str) -> str:
+    """The output type to ask a pipeline for, so that `as_wanted` makes of it what is wanted."""
+    return "np" if wanted == "pt" and type(pipe).__name__.startswith(_SIGNED) else wanted
+
+
+def as_wanted(images: Any, wanted: str) -> Any:
+    """Images as an output type says; some pipelines give arrays where tensors were asked for."""
+    if wanted == "pt" and isinstance(images, np.ndarray):
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
+    return images
 
 
 def check_call(

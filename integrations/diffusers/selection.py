@@ -18,9 +18,10 @@ from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities, resolve_task
 
+from .batches import check_batch, repeated
 from .noise import Noise, drawn
 from .pruning import Pruned, Pruner, check_pruning
-from .sampling import check_call, images_of
+from .sampling import as_wanted, check_call, images_of, output_type_for
 
 Search = Literal["random", "zero-order"]
 _RESERVED = {
@@ -36,7 +37,8 @@ class BestOfN:
     """Candidates, the best first; a tie counts for the earlier seed.
 
     Attributes:
-        images: As the pipeline makes them: PIL images, or a tensor `[N, 3, H, W]` with `output_type="pt"`.
+        images: As the pipeline makes them: PIL images, or with `output_type="pt"` a tensor `[N, 3, H, W]`, black at
+            0 and white at 1, also of pipelines whose own tensors have black at −1.
         scores: Their scores, float32 `[N]` on the CPU.
         seeds: Their seeds; `pipe(prompt, generator=torch.Generator().manual_seed(seed))` makes one again, if it is
             not the neighbour of another.
@@ -144,14 +146,18 @@ def best_of_n(
     if prune is not None:
         reserved["callback_on_step_end"] = "with `prune` the callback is that which drops candidates"
         reserved["callback_on_step_end_tensor_inputs"] = reserved["callback_on_step_end"]
-    needed = ("generator", "num_images_per_prompt") if together else ("generator",)
+    several = together and (prompt is not None or "prompt" in pipe_kwargs)
+    needed = ("generator", "num_images_per_prompt") if several else ("generator",)
     check_call(pipe, needed, reserved, pipe_kwargs)
-    if pipe_kwargs.get("output_type", "pil") not in ("pil", "pt"):
-        raise ValueError(
-            f"Argument `output_type` must be one of ('pil', 'pt'), but got {pipe_kwargs['output_type']!r}."
-        )
+    wanted = pipe_kwargs.get("output_type", "pil")
+    if wanted not in ("pil", "pt"):
+        raise ValueError(f"Argument `output_type` must be one of ('pil', 'pt'), but got {wanted!r}.")
+    if output_type_for(pipe, wanted) != wanted:
+        pipe_kwargs["output_type"] = output_type_for(pipe, wanted)
     if prune is not None:
         check_pruning(pipe, prune, n, pipe_kwargs)
+    if together:
+        check_batch(pipe, pipe_kwargs)
     judge = _Judge(model_name_or_path, prompt, reference, task, method, prompts, pipe._execution_device)
 
     given = pipe_kwargs if prompt is None else {"prompt": prompt, **pipe_kwargs}
@@ -159,13 +165,12 @@ def best_of_n(
     if prune is not None:
         with Pruner(pipe, prune, seeds, judge.scores, batch_size) as pruner:
             output = pipe(
-                **_repeated(given, n),
+                **repeated(pipe, given, n),
                 generator=pruner.generators,
                 callback_on_step_end=pruner,
-                callback_on_step_end_tensor_inputs=pruner.tensor_inputs,
             )
         noises, dropped = [Noise((one,)) for one in pruner.seeds], pruner.dropped
-        images = images_of(output)
+        images = pruner.survivors(as_wanted(images_of(output), wanted))
         scores = judge.scores(images)
     else:
         noises, images, scores = [], [], torch.empty(0)
@@ -176,7 +181,7 @@ def best_of_n(
             else:
                 best = noises[int(scores.argmax())]
                 new = [best.neighbour(one, radius) for one in fresh]
-            made = _joined(_made(pipe, given, new, batch_size))
+            made = _joined([as_wanted(batch, wanted) for batch in _made(pipe, given, new, batch_size)])
             noises += new
             images = made if start == 0 else _joined([images, made])
             # In a choice the score of a candidate hangs on the others.
@@ -202,7 +207,7 @@ def _made(pipe: Any, given: Mapping[str, Any], noises: Sequence[Noise], batch_si
             if batch_size == 1:
                 output = pipe(**given, generator=generators[0])
             else:
-                output = pipe(**_repeated(given, len(generators)), generator=generators)
+                output = pipe(**repeated(pipe, given, len(generators)), generator=generators)
         batches.append(images_of(output))
     return batches
 
@@ -301,16 +306,3 @@ def _seeds(seed: int | Sequence[int], n: int, rounds: int) -> list[int]:
             f"Argument `seed` must be an integer or {n * rounds} different ones, but got {seeds}."
         )
     return seeds
-
-
-def _repeated(arguments: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Arguments for `count` images of one prompt."""
-    if "prompt" in arguments:
-        return {**arguments, "num_images_per_prompt": count}
-    # Some pipelines repeat embeddings that they get, others do not; none repeats where there is one for each image.
-    repeated = {
-        name: value.repeat_interleave(count, dim=0)
-        for name, value in arguments.items()
-        if isinstance(value, Tensor) and "prompt" in name
-    }
-    return {**arguments, **repeated}

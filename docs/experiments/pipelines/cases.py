@@ -12,6 +12,8 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from PIL import Image
 from torch import Tensor
 
@@ -147,8 +149,8 @@ def _encode_the_mean(pipe: Any) -> None:
     encode = pipe.vae.encode
 
     def encoded(images: Tensor, **settings: Any) -> Any:
-        mean = encode(images).latent_dist.mode()
-        return SimpleNamespace(latent_dist=SimpleNamespace(sample=lambda *generator: mean))
+        parameters = encode(images).latent_dist.parameters
+        return AutoencoderKLOutput(DiagonalGaussianDistribution(parameters, deterministic=True))
 
     pipe.vae.encode = encoded
 
