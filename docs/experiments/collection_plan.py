@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import open_clip
 import torch
@@ -180,7 +180,7 @@ def towers(names: Sequence[str] = MODELS) -> list[Tower]:
     """The shapes of models, from the configurations of open_clip."""
     found = []
     for name in names:
-        config: Any = open_clip.get_model_config(name)
+        config = _shape(name)
         vision, text, width = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
         patches = (vision["image_size"] // vision["patch_size"]) ** 2
         cut = 2 * patches * 3 * vision["patch_size"] ** 2 * vision["width"]
@@ -203,7 +203,7 @@ def measure(photos: int, rows: int) -> dict[str, float]:
         `decode_ms`, of the larger of the models' crops; `engine_ms` and `row_bytes`.
     """
     files = _photographs()
-    sizes = [open_clip.get_model_config(name)["vision_cfg"]["image_size"] for name in MODELS]  # type: ignore[index]
+    sizes = [_shape(name)["vision_cfg"]["image_size"] for name in MODELS]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -216,6 +216,10 @@ def measure(photos: int, rows: int) -> dict[str, float]:
         "engine_ms": float(f"{1000 * engine:.2g}"),
         "row_bytes": float(f"{written:.2g}"),
     }
+
+
+def _shape(name: str) -> dict[str, Any]:
+    return cast("dict[str, Any]", open_clip.get_model_config(name))
 
 
 def _transformer_flops(tokens: int, width: int, layers: int) -> int:

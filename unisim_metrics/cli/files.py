@@ -170,7 +170,7 @@ class FileModel(StandIn):
             return super().compare(references, alternatives, task, method, prompts)
         return functional.compare(self, references, alternatives, task, method, prompts)
 
-    def _embed_texts(self, items: Collection[Path | str]) -> Iterator[list[str]]:
+    def _embed_texts(self, items: Collection[Path | str]) -> Iterator[Sequence[str]]:
         """Embed the texts among items batch by batch, and tell which are known now."""
         texts = [item for item in items if isinstance(item, str)]
         self._seen.update(dict.fromkeys(texts))

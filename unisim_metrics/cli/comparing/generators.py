@@ -54,7 +54,9 @@ def rank_generators(
         task, groups, prompts[0].text if against_texts else None, names=("candidates", "references")
     )
     model = scoring.open(resolved)
-    trials = [(prompt.text, *group) for group, prompt in zip(groups, prompts, strict=True)]
+    trials: list[Sequence[Path | str]] = [
+        [prompt.text, *group] for group, prompt in zip(groups, prompts, strict=True)
+    ]
     images: list[list[Path]] = []
     texts: list[str] = []
     parts: list[torch.Tensor] = []
