@@ -9,7 +9,7 @@ import diffusers
 import pytest
 import torch
 
-from docs.experiments.pipeline_table import cells, image_pipelines, main, read_table, tried
+from docs.experiments.pipeline_table import cells, image_pipelines, main, read_table, table, tried, updated
 from docs.experiments.pipelines.cases import tiny_call, tiny_pipeline
 from unisim_metrics.integrations.diffusers import UniSimScoreCallback, best_of_n
 from unisim_metrics.integrations.diffusers.callback import check_pipeline
@@ -72,10 +72,26 @@ class TestTable:
         assert text.endswith("\nafter\n")
         assert "old" not in text
         assert read_table(text)["Amused"][0] == "no callback"
-        main(["--only", "Blip"])
-        assert capsys.readouterr().out.splitlines()[-1].startswith("BlipDiffusion | no callback")
-        with pytest.raises(SystemExit):
-            main(["--only", "Blip", "--write", str(page)])
+        main(["--only", "Blip", "--uses", "prune", "optimise"])
+        assert capsys.readouterr().out.splitlines()[-1] == "BlipDiffusion | no callback | ○"
+
+    def test_what_is_not_tried_stays_on_the_page(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kinds = {name: getattr(diffusers, name) for name in ("AmusedPipeline", "BlipDiffusionPipeline")}
+        monkeypatch.setattr("docs.experiments.pipeline_table.image_pipelines", lambda: kinds)
+        page = tmp_path / "page.md"
+        before = {"Amused": list("abcdef"), "BlipDiffusion": list("ghijkl"), "Gone": list("mnopqr")}
+        page.write_text(
+            f"<!-- begin of the table -->\n{table(before)}<!-- end of the table -->\n", encoding="utf-8"
+        )
+        main(["--only", "Blip", "--uses", "prune", "--write", str(page)])
+        after = read_table(page.read_text(encoding="utf-8"))
+        assert after == {"Amused": list("abcdef"), "BlipDiffusion": [*"ghij", "no callback", "l"]}
+
+    def test_a_pipeline_that_was_never_tried(self) -> None:
+        with pytest.raises(ValueError, match="must have `score` of Amused if it is not tried"):
+            updated({}, ["AmusedPipeline"], [])
 
     def test_every_word_is_explained(self, page: dict[str, list[str]]) -> None:
         explained = PAGE.read_text(encoding="utf-8").split("## The table")[0]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...tiny_pipelines import SIZE
-from ..case import BETAS, DDIM, EULER, WIDTH, Case, dit, kl, unet
+from ..case import BETAS, DDIM, EULER, WIDTH, Case, dit, features, kl, unet
 
 _SD3_CONFIG: dict[str, Any] = {
     "sample_size": 16,
@@ -66,9 +65,7 @@ CASES: dict[str, Case] = {
         dit("SD3Transformer2DModel", kl(0.1)), components={"pag_applied_layers": "blocks.0"}
     ),
     "StableDiffusion3": Case(dit("SD3Transformer2DModel", kl(0.1))),
-    "StableDiffusionDepth2Img": Case(
-        unet(in_channels=5), DDIM, call={"depth_map": torch.rand(1, SIZE, SIZE)}
-    ),
+    "StableDiffusionDepth2Img": Case(unet(in_channels=5), DDIM, call={"depth_map": features(1, SIZE, SIZE)}),
     "StableDiffusionInstructPix2Pix": Case(unet(in_channels=8), DDIM),
     "StableDiffusionXL.*ControlNetXS": Case(
         {**unet(**_SDXL, layers_per_block=2), "controlnet": ("ControlNetXSAdapter", {})}, EULER
