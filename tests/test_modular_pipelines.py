@@ -18,6 +18,7 @@ from diffusion import Tiny
 
 from docs.experiments.pipelines.cases import tiny_call, tiny_pipeline
 from docs.experiments.tiny_pipelines import SIZE, tiny_preview_vae
+from unisim_metrics.integrations import diffusers as integrations
 from unisim_metrics.integrations.diffusers import (
     UniSimGuidanceBlock,
     UniSimGuidanceCallback,
@@ -273,6 +274,13 @@ class TestBlocks:
 
 
 class TestWrongUse:
+    def test_an_old_diffusers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(integrations, "find_spec", lambda name: None)
+        with pytest.raises(ModuleNotFoundError, match="`UniSimScoreBlock` needs a diffusers with modular"):
+            _ = integrations.UniSimScoreBlock
+        with pytest.raises(AttributeError, match="has no attribute 'UniSimBlocks'"):
+            _ = integrations.UniSimBlocks  # type: ignore[attr-defined]
+
     def test_blocks_without_a_loop(self, tiny_model: EncoderModel) -> None:
         block = UniSimScoreBlock(PROMPT, model_name_or_path=tiny_model)
         decode = diffusers.StableDiffusionXLAutoBlocks().sub_blocks["decode"]

@@ -269,7 +269,7 @@ class UniSimScoreBlock(UniSimBlock):
         model = as_model(model_name_or_path)
         self.target = Target(model, target, task, method, prompts)
         self.keep_previews = keep_previews
-        self._settings = {"model_name_or_path": model, "steps": steps, "vae": vae}
+        self._settings: dict[str, Any] = {"model_name_or_path": model, "steps": steps, "vae": vae}
 
     @property
     def description(self) -> str:
