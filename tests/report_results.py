@@ -23,7 +23,7 @@ from unisim_metrics.benchmark.results.files import (
     write_result,
 )
 from unisim_metrics.benchmark.tasks import TASKS
-from unisim_metrics.statistics.bootstrap import estimate
+from unisim_metrics.statistics.confidence import estimate
 
 OTHERS: tuple[Provenance | None, ...] = ("subset", "demo", "own", None)
 SETS = tuple(name for task in TASKS for name in task.datasets)
@@ -70,7 +70,7 @@ def make_result(
             right = np.arange(n) < round(chance * n) if exact else generator.random(n) < chance
             common["choices"] = np.where(right, labels, 1 - labels).astype(np.uint8)
             values = right.astype(np.float64)
-        found = estimate(values, dataset, 0, resamples=199)
+        found = estimate(values)
         outcomes.append(Outcome(**common, figure=found.value, low=found.low, high=found.high))
     return SetResult(
         dataset=dataset,

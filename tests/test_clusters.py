@@ -35,6 +35,8 @@ def test_one_group_tells_nothing() -> None:
     assert np.isnan(Clusters(np.zeros(5, dtype=int)).variance(np.arange(5.0)))
     assert Clusters.independent(5).is_independent
     assert Clusters(np.array([0, 0, 1, 1])).effective == 2
+    assert Clusters(np.array([[0, 1], [2, 3], [4, 5]])).effective == 3
+    assert Clusters(np.array([[0, 1], [1, 2], [2, 0]])).effective == 1.5
     with pytest.raises(ValueError, match=r"shape \[n\] or \[n, ways\], but got \[0\]"):
         Clusters(np.array([], dtype=int))
 

@@ -33,8 +33,8 @@ def row(comparison: Comparison, name: str, model: str | None = None) -> Differen
 
 def test_figures_and_tests_are_those_of_the_samples() -> None:
     first, second = all_sets(0, 0.6), all_sets(1, 0.8)
-    found = compare({"a": first, "b": second}, resamples=1999)
-    figures = [summarize(results, resamples=9) for results in (first, second)]
+    found = compare({"a": first, "b": second}, draws=1999)
+    figures = [summarize(results, draws=9) for results in (first, second)]
     levels = {"set": "datasets", "task": "tasks", "group": "groups"}
     assert len(found.rows) == 25 + 7 + 2 + 1
     for each in found.rows:
@@ -52,7 +52,7 @@ def test_figures_and_tests_are_those_of_the_samples() -> None:
     gained, lost = int(np.sum(b & ~a)), int(np.sum(a & ~b))
     assert nights.p == pytest.approx(binomtest(lost, gained + lost).pvalue)
     assert (nights.test, nights.n) == ("mcnemar", 60)
-    assert (row(found, "roxford").test, row(found, "ir").n) == ("bootstrap", 40)
+    assert (row(found, "roxford").test, row(found, "ir").n) == ("score", 40)
     assert row(found, "core").n == 16 * 60
     assert [each.corrected for each in found.rows] == holm([each.p for each in found.rows])
     assert found.is_significant(row(found, "core"))
@@ -70,7 +70,7 @@ def test_intervals_are_paired() -> None:
         name: {"nights": answered("nights", values)}
         for name, values in (("a", right), ("b", better), ("c", alone))
     }
-    found = compare(models, resamples=1999)
+    found = compare(models, draws=1999)
     paired, other = (row(found, "nights", name).difference for name in "bc")
     spread = 1.96 * np.sqrt(0.05 * 0.95 / 300)
     assert (paired.low, paired.high) == pytest.approx((0.05 - spread, 0.05 + spread), abs=0.006)
@@ -81,8 +81,8 @@ def test_intervals_are_paired() -> None:
 @given(st.integers(0, 1000))
 def test_swapping_two_models_turns_the_sign(seed: int) -> None:
     first, second = all_sets(seed, n=20), all_sets(seed + 1, n=20)
-    there = compare({"a": first, "b": second}, resamples=99)
-    back = compare({"a": first, "b": second}, "b", resamples=99)
+    there = compare({"a": first, "b": second}, draws=99)
+    back = compare({"a": first, "b": second}, "b", draws=99)
     assert (there.baseline, back.baseline) == ("a", "b")
     for one, other in zip(there.rows, back.rows, strict=True):
         assert (one.level, one.name, one.n, one.p) == (other.level, other.name, other.n, other.p)
@@ -95,7 +95,7 @@ def test_swapping_two_models_turns_the_sign(seed: int) -> None:
 def test_order_of_the_models_does_not_matter() -> None:
     models = {name: all_sets(seed) for seed, name in enumerate("abc")}
     found = [
-        {(each.model, each.name): each for each in compare(dict(order), "b", resamples=99).rows}
+        {(each.model, each.name): each for each in compare(dict(order), "b", draws=99).rows}
         for order in permutations(models.items())
     ]
     assert all(rows == found[0] for rows in found)
@@ -103,7 +103,7 @@ def test_order_of_the_models_does_not_matter() -> None:
 
 def test_model_does_not_differ_from_itself() -> None:
     results = all_sets(5) | {"own": answered("own", np.ones(8), kind="image-image")}
-    for each in compare({"a": results, "b": results}, resamples=99).rows:
+    for each in compare({"a": results, "b": results}, draws=99).rows:
         assert (each.difference.value, each.difference.low, each.difference.high) == (0, 0, 0)
         assert (each.p, each.corrected) == (1, 1)
 
@@ -112,7 +112,7 @@ def test_other_samples_are_left_out_with_a_note() -> None:
     first = all_sets(0)
     second = all_sets(1) | {"nights": answered("nights", np.ones(60), samples_hash="cd" * 32)}
     del second["roxford"]
-    found = compare({"a": first, "b": second}, resamples=1999)
+    found = compare({"a": first, "b": second}, draws=1999)
     names = {each.name for each in found.rows}
     assert not names & {"nights", "img-2afc", "core", "roxford", "ir", "ood", "all"}
     assert {"bapps", "rparis", "iqa", "paa"} <= names
@@ -161,7 +161,7 @@ def test_result_of_an_earlier_version_takes_the_groups_of_the_other() -> None:
 
     both, either, neither = compared(groups, groups), compared(None, groups), compared(None, None)
     assert either.rows == both.rows
-    assert row(both, "nights").test == "bootstrap"
+    assert row(both, "nights").test == "score"
     assert neither.rows == compared((), ()).rows
     assert row(neither, "nights").test == "mcnemar"
     assert both.notes == ()
@@ -172,11 +172,11 @@ def test_result_of_an_earlier_version_takes_the_groups_of_the_other() -> None:
         )
 
 
-def test_too_few_resamples_are_told() -> None:
+def test_too_few_draws_are_told() -> None:
     models = {"a": all_sets(0, 0.5), "b": all_sets(1, 0.9)}
-    note = "999 resamples are too few to tell how significant averages are among 35 rows: take at least 1399."
-    assert compare(models, resamples=999).notes[-1] == note
-    assert not any("too few" in each for each in compare(models, resamples=1399).notes)
+    note = "999 draws are too few to tell how significant averages are among 35 rows: take at least 1399."
+    assert compare(models, draws=999).notes[-1] == note
+    assert not any("too few" in each for each in compare(models, draws=1399).notes)
 
 
 def test_each_model_is_asked_in_its_better_way() -> None:
@@ -186,7 +186,7 @@ def test_each_model_is_asked_in_its_better_way() -> None:
         "b": {"pipal": answered("pipal", {"naive": ways[1], "clip-iqa": ways[0]})},
         "c": {"pipal": answered("pipal", ways[0])},
     }
-    found = compare(models, resamples=99)
+    found = compare(models, draws=99)
     assert [each.difference.value for each in found.rows] == [0, 0]
     assert found.notes == (
         "iqa: a is asked by naive, b by clip-iqa, each in the way that was better for it.",
@@ -244,7 +244,7 @@ def test_demonstrations_are_told_and_never_mixed(tmp_path: Path) -> None:
     assert found["a"]["nights"].demonstrations == 0
     own = find_models(["a", f"a@{revision}-demonstrations-1", f"a@{revision}-demonstrations-2"], tmp_path)
     assert list(own) == [f"a@{revision}{end}" for end in ("", "-demonstrations-1", "-demonstrations-2")]
-    notes = compare(own, resamples=199).notes
+    notes = compare(own, draws=199).notes
     assert notes[:2] == (
         f"a@{revision} was shown no demonstrations, a@{revision}-demonstrations-1 was shown 1 before each sample.",
         f"a@{revision} was shown no demonstrations, a@{revision}-demonstrations-2 was shown 2 before each sample.",
@@ -264,10 +264,10 @@ def run(*arguments: str | Path) -> str:
 
 
 def test_command_prints_every_form(results: Path) -> None:
-    expected = compare(find_models(["org/a", "b@2"], results), resamples=499)
-    options = ("org/a", "b@2", "--results", results, "--resamples", "499")
+    expected = compare(find_models(["org/a", "b@2"], results), draws=499)
+    options = ("org/a", "b@2", "--results", results, "--draws", "499")
     content = json.loads(run(*options, "--format", "json"))
-    assert (content["baseline"], content["confidence"], content["resamples"]) == ("org/a", 0.95, 499)
+    assert (content["baseline"], content["confidence"], content["draws"]) == ("org/a", 0.95, 499)
     assert content["notes"] == ["roxford is left out: b has no result."]
     assert [(each["name"], each["figure"], each["p_holm"]) for each in content["results"]] == [
         (each.name, each.figure, each.corrected) for each in expected.rows
@@ -294,7 +294,7 @@ def test_command_prints_every_form(results: Path) -> None:
 
 
 def test_command_takes_a_baseline(results: Path) -> None:
-    found = run("org/a", "b@2", "b@3", "--baseline", "b@3", "--results", results, "--resamples", "99")
+    found = run("org/a", "b@2", "b@3", "--baseline", "b@3", "--results", results, "--draws", "99")
     assert found.count(f" beside b@{'3' * 12}") == 2
     for arguments, message in (
         (("org/a", "b@2", "--baseline", "b"), "--baseline must be one of ['org/a', 'b@2'], but got 'b'"),

@@ -67,7 +67,7 @@ def test_each_sample_counts_once_in_a_way_chosen_on_others(seed: int, sizes: lis
     }
     expected, methods = by_loops(results), choose_methods(results)
     assert {name: sample_values(each, methods).tolist() for name, each in results.items()} == expected
-    found = summarize(results, resamples=9)
+    found = summarize(results, draws=9)
     assert {name: each.value for name, each in found.datasets.items()} == pytest.approx(
         {name: np.mean(each) for name, each in expected.items()}
     )
@@ -90,7 +90,7 @@ def test_two_ways_that_are_chance_are_not_flattered() -> None:
     for _ in range(300):
         results = {"pipal": answered("pipal", both(rng.random(60) < 0.5, rng.random(60) < 0.5))}
         for paper, found in gains.items():
-            found.append(summarize(results, paper_choice=paper, resamples=1).datasets["pipal"].value - 0.5)
+            found.append(summarize(results, paper_choice=paper, draws=1).datasets["pipal"].value - 0.5)
     error = np.std(gains[False]) / np.sqrt(300)
     assert abs(np.mean(gains[False])) < 3 * error
     # The larger of two independent binomials: 1/sqrt(pi) of their deviation above their mean.
@@ -132,7 +132,7 @@ def test_paper_takes_the_better_way_of_the_task_not_of_the_set() -> None:
     }
     naive, clip_iqa = MethodChoice("naive", "naive"), MethodChoice("clip-iqa", "clip-iqa")
     assert choose_methods(results, paper_choice=True) == {"iqa": naive, "paa": clip_iqa}
-    assert summarize(results, paper_choice=True, resamples=9).datasets["koniq-10k"].value == 0.5
+    assert summarize(results, paper_choice=True, draws=9).datasets["koniq-10k"].value == 0.5
     # One's own sets follow; they do not vote.
     own = answered("mine", of(0, 10), kind="quality")
     for paper in (True, False):
@@ -149,8 +149,8 @@ def test_paper_takes_the_better_way_of_the_task_not_of_the_set() -> None:
 def test_without_other_samples_the_first_way_counts() -> None:
     one = {"pipal": answered("pipal", of(0, 1, 1))}
     assert choose_methods(one)["iqa"] == MethodChoice("naive", "naive")
-    assert summarize(one, resamples=9).datasets["pipal"].value == 0
-    assert summarize(one, paper_choice=True, resamples=9).datasets["pipal"].value == 1
+    assert summarize(one, draws=9).datasets["pipal"].value == 0
+    assert summarize(one, paper_choice=True, draws=9).datasets["pipal"].value == 1
     group = {"pipal": answered("pipal", of(0, 10), clusters=(np.zeros(10, dtype=np.uint32),))}
     assert choose_methods(group)["iqa"].title == "naive"
     # Another half whose samples have no choice decides nothing either.
@@ -166,10 +166,10 @@ def test_all_that_prints_follows() -> None:
     for paper in (True, False):
         methods = choose_methods(results, paper_choice=paper)
         figures = {name: np.nanmean(sample_values(each, methods)) for name, each in results.items()}
-        found = summarize(results, paper_choice=paper, resamples=9)
+        found = summarize(results, paper_choice=paper, draws=9)
         assert {name: each.value for name, each in found.datasets.items()} == pytest.approx(figures)
         assert set(found.methods) == {"iqa", "paa"}
-        pair = compare({"a": results, "b": all_sets(6)}, paper_choice=paper, resamples=9)
+        pair = compare({"a": results, "b": all_sets(6)}, paper_choice=paper, draws=9)
         assert {row.name: row.baseline for row in pair.rows if row.level == "set"} == pytest.approx(figures)
 
 

@@ -222,7 +222,7 @@ def test_stand_ins_are_in_no_average_with_others(kinds: Sequence[Provenance | No
         name: result.model_copy(update={"provenance": kind})
         for (name, result), kind in zip(base.items(), kinds, strict=True)
     }
-    summary = summarize(results, resamples=3)
+    summary = summarize(results, draws=3)
     assert set(summary.datasets) == set(results)
     for task in TASKS:
         stand_ins = {results[name].provenance == "demo" for name in task.datasets}
@@ -242,7 +242,7 @@ def test_comparisons_tell_of_other_samples(provenance: Provenance | None) -> Non
         }
         for name in "ab"
     }
-    found = compare(models, resamples=1999)
+    found = compare(models, draws=1999)
     assert {row.name: row.samples for row in found.rows} == {
         "nights": provenance or "unknown",
         "bapps": "paper",
@@ -258,7 +258,7 @@ def test_the_demos_samples_are_not_compared_with_the_papers() -> None:
         "a": {"nights": answered("nights", values, provenance="demo"), "bapps": answered("bapps", values)},
         "b": {"nights": answered("nights", values), "bapps": answered("bapps", values)},
     }
-    found = compare(models, resamples=1999)
+    found = compare(models, draws=1999)
     assert [row.name for row in found.rows] == ["bapps"]
     assert "nights is left out: a judged demo data, b the paper's set." in found.notes
 
@@ -267,7 +267,7 @@ def test_the_command_tells_it(tmp_path: Path) -> None:
     values = np.arange(20) % 2
     for name in "ab":
         write_answers(tmp_path, name, [answered("nights", values, provenance="demo")])
-    options = ["bench", "compare", "a", "b", "--results", str(tmp_path), "--resamples", "99"]
+    options = ["bench", "compare", "a", "b", "--results", str(tmp_path), "--draws", "99"]
     done = CliRunner().invoke(app, [*options, "--format", "json"])
     content = json.loads(done.stdout)
     assert [row["samples"] for row in content["results"]] == ["demo"]

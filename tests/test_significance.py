@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from unisim_metrics.statistics.bootstrap import percentiles, resample_difference
-from unisim_metrics.statistics.significance import bootstrap_p, holm, mcnemar_p
+from unisim_metrics.statistics.bootstrap import percentiles
+from unisim_metrics.statistics.confidence import draw_difference
+from unisim_metrics.statistics.significance import draws_p, holm, mcnemar_p
 
 PROBABILITIES = st.lists(st.floats(0, 1), max_size=12)
 
@@ -70,21 +71,21 @@ def sign_flips(differences: NDArray[np.float64], count: int = 4000) -> float:
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.02, 0.04, -0.06])
-def test_bootstrap_agrees_with_permutations(shift: float) -> None:
+def test_the_score_test_agrees_with_permutations(shift: float) -> None:
     rng = np.random.default_rng(3)
     first = rng.random(70) * 0.8 + 0.1
     second = np.clip(first + shift + rng.normal(0, 0.15, 70), 0, 1)
-    gain = resample_difference(first, second, "roxford", resamples=4999)
-    assert bootstrap_p(gain.figures, gain.degrees) == pytest.approx(sign_flips(second - first), abs=0.03)
+    gain = draw_difference(first, second, "roxford", draws=4999)
+    assert draws_p(gain.figures) == pytest.approx(sign_flips(second - first), abs=0.03)
 
 
-def test_bootstrap_errs_as_often_as_it_says() -> None:
+def test_the_score_test_errs_as_often_as_it_says() -> None:
     rng = np.random.default_rng(4)
     found = []
     for number in range(400):
         right = rng.random((2, 100)) < 0.7
-        gain = resample_difference(*right.astype(np.float64), "null", number, resamples=199)
-        found.append(bootstrap_p(gain.figures, gain.degrees))
+        gain = draw_difference(*right.astype(np.float64), "null", number, draws=199)
+        found.append(draws_p(gain.figures))
     assert 0.02 < np.mean(np.array(found) <= 0.05) < 0.08
     assert 0.4 < np.mean(np.array(found) <= 0.5) < 0.6
 
@@ -93,17 +94,17 @@ def test_bootstrap_errs_as_often_as_it_says() -> None:
 def test_significant_just_where_the_interval_leaves_out_zero(seed: int, shift: float) -> None:
     differences = np.random.default_rng(seed).normal(shift, 0.2, 999)
     interval = percentiles(float(differences.mean()), differences)
-    assert (bootstrap_p(differences) <= 0.05) == (interval.low > 0 or interval.high < 0)
-    assert bootstrap_p(-differences) == bootstrap_p(differences)
+    assert (draws_p(differences) <= 0.05) == (interval.low > 0 or interval.high < 0)
+    assert draws_p(-differences) == draws_p(differences)
 
 
-def test_bootstrap_p_is_never_0() -> None:
-    assert bootstrap_p(np.full(1999, 0.3)) == 2 / 2000
+def test_p_is_never_0() -> None:
+    assert draws_p(np.full(1999, 0.3)) == 2 / 2000
     # The difference of models that agree everywhere is nothing but rounding.
-    assert bootstrap_p(np.full(1999, 1e-17)) == bootstrap_p(np.zeros(1999)) == 1
-    assert bootstrap_p(np.r_[np.full(99, 0.1), np.nan]) == 2 / 100
+    assert draws_p(np.full(1999, 1e-17)) == draws_p(np.zeros(1999)) == 1
+    assert draws_p(np.r_[np.full(99, 0.1), np.nan]) == 2 / 100
     with pytest.raises(ValueError, match="at least one difference"):
-        bootstrap_p(np.array([np.nan]))
+        draws_p(np.array([np.nan]))
 
 
 def test_holm_of_a_worked_example() -> None:

@@ -10,7 +10,7 @@ from unisim_metrics.statistics.intervals import Estimate
 
 from ..results.files import SetResult
 from ..results.methods import choose_methods, sample_values
-from ..results.summary import Figure, nafc_curve, resample_set
+from ..results.summary import Figure, draw_set, nafc_curve
 from ..tasks import TASKS
 from .measurements import Measurement
 from .tables import GROUPS, Row
@@ -117,7 +117,7 @@ def icl_curves(measurements: Iterable[Measurement]) -> dict[str, dict[int, Estim
 def _mean(results: Mapping[str, SetResult], paper_choice: bool) -> Estimate:
     methods = choose_methods(results, paper_choice=paper_choice)
     figures = (
-        resample_set(name, result.seed, sample_values(result, methods), clusters=result.shared)
+        draw_set(name, result.seed, sample_values(result, methods), clusters=result.shared)
         for name, result in results.items()
     )
     return Figure.mean(figures).estimate()

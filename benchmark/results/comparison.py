@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
-from unisim_metrics.statistics.bootstrap import average, check_arguments, resample_difference
 from unisim_metrics.statistics.clusters import Clusters
-from unisim_metrics.statistics.intervals import Estimate
-from unisim_metrics.statistics.significance import bootstrap_p, holm, mcnemar_p
+from unisim_metrics.statistics.confidence import average, check_draws, draw_difference
+from unisim_metrics.statistics.intervals import Estimate, check_confidence
+from unisim_metrics.statistics.significance import draws_p, holm, mcnemar_p
 
 from ..provenance import TITLES
 from .files import META_NAME, SetResult, count_demonstrations, find_revisions, folder_name, read_model
@@ -27,8 +27,8 @@ from .summary import Figure, Level, Samples, average_sets, count_samples
 if TYPE_CHECKING:
     from ..provenance import Provenance
 
-RESAMPLES = 9999
-"""Resamples of a test: enough for p-values that outlast the correction for a table of a few models."""
+DRAWS = 9999
+"""Draws of a test: enough for p-values that outlast the correction for a table of a few models."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Difference:
     difference: Estimate
     n: int
     samples: Samples
-    test: Literal["mcnemar", "bootstrap"]
+    test: Literal["mcnemar", "score"]
     p: float
     corrected: float = 1.0
 
@@ -88,28 +88,29 @@ def compare(
     baseline: str | None = None,
     *,
     paper_choice: bool = False,
-    resamples: int = RESAMPLES,
+    draws: int = DRAWS,
     confidence: float = 0.95,
 ) -> Comparison:
     """Compare models with a baseline on the samples that both judged.
 
     A set of choices of which no two samples share anything is tested by McNemar's exact test; other sets, sets of
-    queries and all averages by the paired bootstrap over groups of samples. The p-values of the whole table are
-    corrected by Holm's method.
+    queries by a score test of the differences, robust to groups of samples, and averages by draws from those of their
+    sets. The p-values of the whole table are corrected by Holm's method.
 
     Args:
         models: The results of each model, by set.
         baseline: Which of them the others are compared with; None for the first.
         paper_choice: Whether quality and attributes count in the way that is better on the scored samples themselves,
             as in the paper; otherwise see `choose_methods`.
-        resamples: How many resamples the intervals and p-values are read from.
+        draws: How many draws the intervals and p-values are read from.
         confidence: How often such intervals hold the true difference, in (0, 1).
 
     Raises:
         ValueError: If there are fewer than two models, the baseline is none of them, a model has no set on the
             baseline's samples, or results after different numbers of demonstrations.
     """
-    check_arguments(resamples, confidence)
+    check_draws(draws)
+    check_confidence(confidence)
     if len(models) < 2:
         raise ValueError(f"Argument `models` must hold at least two models, but got {list(models)}.")
     if baseline is None:
@@ -121,13 +122,13 @@ def compare(
     notes: list[str] = []
     for name, model in known.items():
         if name != baseline:
-            pair = _Pair(known[baseline], model, resamples)
+            pair = _Pair(known[baseline], model, draws)
             rows += pair.rows(confidence)
             notes += pair.notes
     needed = math.ceil(2 * len(rows) / (1 - confidence) - 1e-6) - 1
-    if resamples < needed:
+    if draws < needed:
         notes.append(
-            f"{resamples} resamples are too few to tell how significant averages are among {len(rows)} rows: take at"
+            f"{draws} draws are too few to tell how significant averages are among {len(rows)} rows: take at"
             f" least {needed}."
         )
     notes += _tell_samples(rows)
@@ -177,9 +178,9 @@ def _model(name: str, results: Mapping[str, SetResult], paper_choice: bool) -> _
 class _Pair:
     """The baseline and another model, on the samples that both judged."""
 
-    def __init__(self, first: _Model, second: _Model, resamples: int) -> None:
+    def __init__(self, first: _Model, second: _Model, draws: int) -> None:
         self.models = (first, second)
-        self.resamples = resamples
+        self.draws = draws
         self.notes: list[str] = []
         self.ungrouped: list[str] = []
         self.sets: tuple[dict[str, Figure], dict[str, Figure]] = ({}, {})
@@ -251,10 +252,8 @@ class _Pair:
         for figures, array in zip(self.sets, common, strict=True):
             value = average(array)
             figures[name] = Figure(value, np.array([value]), n, samples_of)
-        found = resample_difference(
-            common[0], common[1], name, first.seed, clusters=clusters, resamples=self.resamples
-        )
-        self.differences[name] = Figure(found.value, found.figures, n, samples_of, found.degrees, -1.0)
+        found = draw_difference(common[0], common[1], name, first.seed, clusters=clusters, draws=self.draws)
+        self.differences[name] = Figure(found.value, found.figures, n, samples_of, -1.0)
 
     def rows(self, confidence: float) -> Iterator[Difference]:
         first, second = map(average_sets, self.sets)
@@ -269,8 +268,8 @@ class _Pair:
                 difference.estimate(confidence),
                 difference.n,
                 difference.samples,
-                "bootstrap" if exact is None else "mcnemar",
-                bootstrap_p(difference.resampled, difference.degrees) if exact is None else exact,
+                "score" if exact is None else "mcnemar",
+                draws_p(difference.drawn) if exact is None else exact,
             )
 
 

@@ -75,7 +75,7 @@ class Outcome(Record):
         method: The way, for quality and attributes; None where there is one way only.
         signature: What made the figure.
         figure: The accuracy; for retrieval the mean of mAP Medium and Hard. In [0, 1].
-        low: Where its 95 % bootstrap interval begins.
+        low: Where its 95 % interval begins.
         high: Where that ends.
         choices: The index of the chosen alternative of each sample, or `UNANSWERED` or
             `NO_ALTERNATIVE`; None for retrieval.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from unisim_metrics.statistics.bootstrap import average
 from unisim_metrics.statistics.clusters import Clusters
+from unisim_metrics.statistics.confidence import average
 from unisim_metrics.statistics.stream import Stream
 from unisim_metrics.tasks import METHODS
 

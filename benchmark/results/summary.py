@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from unisim_metrics.statistics.bootstrap import RESAMPLES, percentiles, resample
+from unisim_metrics.statistics.bootstrap import percentiles
 from unisim_metrics.statistics.clusters import Clusters
+from unisim_metrics.statistics.confidence import DRAWS, draw
 from unisim_metrics.statistics.intervals import Estimate
 
 from ..datasets.hpdv2 import NAFC_SETS, HPDv2
@@ -49,51 +49,47 @@ class Summary:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure, or a difference of two, and what it would be on other samples.
+    """A figure, or a difference of two, with draws from its confidence distribution.
 
     Attributes:
         value: The figure.
-        resampled: The figures of resamples, shape `[resamples]`.
+        drawn: The draws, shape `[draws]`.
         n: How many samples, or queries, it is of.
         samples: Where they are from; `"mixed"` for an average over several kinds.
-        degrees: The degrees of freedom of its variance.
         lowest: The smallest that it can be: 0 for a figure, -1 for a difference.
     """
 
     value: float
-    resampled: NDArray[np.float64]
+    drawn: NDArray[np.float64]
     n: int
     samples: Samples = "unknown"
-    degrees: float = math.inf
     lowest: float = 0.0
 
     def estimate(self, confidence: float = 0.95) -> Estimate:
         """Return the figure with its interval."""
-        return percentiles(self.value, self.resampled, confidence, self.degrees, (self.lowest, 1.0))
+        return percentiles(self.value, self.drawn, confidence)
 
     @classmethod
     def mean(cls, figures: Iterable[Figure]) -> Figure:
         """Return the plain mean of figures that are each of samples of their own.
 
-        The samples that nobody saw draw each part a little towards the middle, and the mean as far, although its error
-        is smaller: all but one part's share of that is taken back (as Price and Bonett, 2004, divide theirs among the
-        parts). Degrees of freedom are Satterthwaite's (1946).
+        Score tests draw each part a little towards the middle, and the mean of draws as far, although its error is
+        smaller. Half of that, but for one part's share, is taken back, which held the true mean most evenly in
+        simulations; the other half is the skewness of the parts.
         """
         parts = list(figures)
         count = len(parts)
         value = fmean(part.value for part in parts)
-        resampled = sum((part.resampled for part in parts[1:]), start=parts[0].resampled) / count
-        resampled = resampled - (1 - 1 / count) * (float(resampled.mean()) - value)
-        variances = [float(part.resampled.var()) for part in parts]
-        inverse = sum(variance**2 / part.degrees for variance, part in zip(variances, parts, strict=True))
+        lowest = min(part.lowest for part in parts)
+        drawn = sum((part.drawn for part in parts[1:]), start=parts[0].drawn) / count
+        drawn = drawn - (1 - 1 / count) / 2 * (float(drawn.mean()) - value)
         kinds = {part.samples for part in parts}
         return cls(
             value,
-            resampled,
+            np.clip(drawn, lowest, 1.0),
             sum(part.n for part in parts),
             kinds.pop() if len(kinds) == 1 else "mixed",
-            sum(variances) ** 2 / inverse if inverse else math.inf,
-            min(part.lowest for part in parts),
+            lowest,
         )
 
 
@@ -101,19 +97,19 @@ def summarize(
     results: Mapping[str, SetResult],
     *,
     paper_choice: bool = False,
-    resamples: int = RESAMPLES,
+    draws: int = DRAWS,
     confidence: float = 0.95,
 ) -> Summary:
-    """Return the figures of a model, with bootstrap intervals.
+    """Return the figures of a model, with intervals.
 
     A sample without a choice is left out. Quality and attributes are answered in the way, naive or CLIP-IQA, that
-    `choose_methods` takes. The interval of an average comes from resampling each of its sets by itself. The demo's
+    `choose_methods` takes. The interval of an average comes from draws of each of its sets by itself. The demo's
     samples are in no average with others.
 
     Args:
         results: The results of one model, by set.
         paper_choice: Whether the way that is better on the scored samples themselves counts, as in the paper.
-        resamples: How many resamples the intervals are read from.
+        draws: How many draws the intervals of averages are read from.
         confidence: How often such intervals hold the true figure, in (0, 1).
 
     Raises:
@@ -123,7 +119,7 @@ def summarize(
     methods = choose_methods(results, paper_choice=paper_choice)
     sets = {
         name: replace(
-            resample_set(name, result.seed, sample_values(result, methods), resamples, result.shared),
+            draw_set(name, result.seed, sample_values(result, methods), draws, result.shared),
             samples=result.provenance or "unknown",
         )
         for name, result in results.items()
@@ -157,13 +153,13 @@ def task_means(results: Mapping[str, SetResult], figures: Mapping[str, Estimate]
 
 
 def nafc_curve(
-    results: Mapping[str, SetResult], *, resamples: int = RESAMPLES, confidence: float = 0.95
+    results: Mapping[str, SetResult], *, draws: int = DRAWS, confidence: float = 0.95
 ) -> dict[int, Estimate]:
     """Return a model's accuracy on HPDv2 over the number of alternatives (paper, Figure 4).
 
     Args:
         results: The results of one model, by set. With two alternatives that of `hpdv2` will do.
-        resamples: How many resamples the intervals are read from.
+        draws: How many draws the intervals of averages are read from.
         confidence: How often such intervals hold the true figure, in (0, 1).
 
     Returns:
@@ -181,33 +177,33 @@ def nafc_curve(
         if name in results:
             result = results[name]
             values = sample_values(result, methods)
-            figure = resample_set(name, result.seed, values, resamples, result.shared)
+            figure = draw_set(name, result.seed, values, draws, result.shared)
             curve[alternatives] = figure.estimate(confidence)
     return curve
 
 
-def resample_set(
+def draw_set(
     dataset: str,
     seed: int,
     values: NDArray[np.float64],
-    resamples: int = RESAMPLES,
+    draws: int = DRAWS,
     clusters: Clusters | None = None,
 ) -> Figure:
-    """Return a model's figure on a set with its resamples.
+    """Return a model's figure on a set with draws from its confidence distribution.
 
     Args:
         dataset: The set's id.
         seed: Which draw of its samples.
         values: What each sample contributes, as `sample_values` has it.
-        resamples: How many.
+        draws: How many.
         clusters: Which samples hang together; None if none do.
 
     Raises:
         ValueError: If there is no value.
     """
     count = count_samples(dataset, values)
-    found = resample(values, dataset, seed, clusters=clusters, resamples=resamples)
-    return Figure(found.value, found.figures, count, degrees=found.degrees)
+    found = draw(values, dataset, seed, clusters=clusters, draws=draws)
+    return Figure(found.value, found.figures, count)
 
 
 def count_samples(dataset: str, values: NDArray[np.float64]) -> int:

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from unisim_metrics.models.encoders.base import default_batch_size
 from unisim_metrics.signature import signature
-from unisim_metrics.statistics.bootstrap import estimate
 from unisim_metrics.statistics.clusters import Clusters
+from unisim_metrics.statistics.confidence import estimate
 from unisim_metrics.version import __version__
 
 from ..costs.efficiency import count_parameters
@@ -202,10 +202,7 @@ class SetRunner:
     def _grouped(self, result: SetResult, planned: PlannedSet) -> SetResult:
         """Return a result with the groups of its samples, and the intervals that they give."""
         told = result.model_copy(update={"clusters": planned.clusters})
-        found = [
-            estimate(outcome.values(told.labels), told.dataset, told.seed, clusters=told.shared)
-            for outcome in told.outcomes
-        ]
+        found = [estimate(outcome.values(told.labels), told.shared) for outcome in told.outcomes]
         outcomes = tuple(
             outcome.model_copy(update={"low": each.low, "high": each.high})
             for outcome, each in zip(told.outcomes, found, strict=True)
@@ -240,7 +237,7 @@ class SetRunner:
         clusters = Clusters.of_columns(planned.clusters, planned.n)
         outcomes = []
         for answer in answered.answers:
-            figure = estimate(answer.values(labels), planned.dataset.id, planned.seed, clusters=clusters)
+            figure = estimate(answer.values(labels), clusters)
             outcomes.append(
                 Outcome(
                     method=answer.method,

@@ -1,86 +1,93 @@
-"""How often the intervals of a comparison hold the true figure, and how often equals are told apart, by simulation.
+"""How often intervals hold the true figure, and how often tests see a difference where there is none, by simulation.
 
     python -m docs.experiments.coverage
 
-Three competitors get scores with Gumbel noise, so that their wins follow Bradley and Terry. Of the prompts that share a
-text, half have the same noise. Each line of the table is of as many simulated comparisons as `--rounds` says, and of
-ten times as many tests of two equals; its figures are per cent.
+Samples are drawn again and again from models of which the true figure is known: see `coverage_cases`. Intervals and
+tests are those that the commands print; only averages of sets are read from fewer draws, which fall on the level all
+the same. Prints two tables, of intervals and of tests, in per cent; a star marks what is outside the target.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from unisim_metrics.statistics.clusters import Clusters
-from unisim_metrics.statistics.differences import estimate_mean_difference
-from unisim_metrics.statistics.intervals import Estimate
-from unisim_metrics.statistics.verdict import judge
-from unisim_metrics.statistics.wins import cluster_sign_test_p
+from docs.experiments.coverage_cases import CASES, SIZES, Case, Row
 
-STRENGTHS = np.array([0.5, 0.1, -0.6])
-SIZES = (50, 400, 5000)
-COPIES = (1, 2, 5)
-TESTS = 10
-COLUMNS = ("win rate", "wins", "difference", "strength", "false alarms, wins", "false alarms, difference")
+__all__ = ["FALSE_ALARMS", "TARGET", "main", "measure", "tabulate"]
+
+TARGET = (0.93, 0.97)
+FALSE_ALARMS = 0.055
+# Many samples take long: of so many times fewer repetitions.
+_FEWER = {400: 2, 5000: 4}
 
 
-def draw(
-    strengths: np.ndarray, prompts: int, copies: int, rng: np.random.Generator
-) -> tuple[np.ndarray, list[int]]:
-    """Return the scores of competitors `[prompts, N]` and which prompts share a text, so many each."""
-    labels = np.arange(prompts) // copies
-    own, shared = (rng.gumbel(size=(prompts, len(strengths))) for _ in range(2))
-    takes_part = rng.random((prompts, 1)) < 0.5
-    noise = np.where(takes_part, shared[labels], own) if copies > 1 else own
-    return strengths + noise, labels.tolist()
+def measure(case: Case, n: int, repetitions: int, seed: int = 0) -> dict[Row, float]:
+    """Return how often each interval of a case holds the truth, or each test sees a difference, in [0, 1]."""
+    rng = np.random.default_rng([seed, n])
+    found = np.mean([case.trial(rng, n) for _ in range(repetitions)], axis=0)
+    return dict(zip(case.rows, found.tolist(), strict=True))
 
 
-def measure(prompts: int, copies: int, rounds: int, seed: int = 0) -> list[float]:
-    """Return the shares of one line of the table."""
-    rng = np.random.default_rng([seed, prompts, copies])
-    chances = np.exp(STRENGTHS)
-    held: dict[str, list[bool]] = {name: [] for name in COLUMNS}
-
-    def note(name: str, found: Estimate | None, truth: float) -> None:
-        if found is not None:
-            held[name].append(found.low <= truth <= found.high)
-
-    for _ in range(rounds):
-        verdict = judge(*draw(STRENGTHS, prompts, copies, rng))
-        for standing in verdict.standings:
-            note("win rate", standing.win_rate, chances[standing.index] / chances.sum())
-            note("strength", standing.strength, STRENGTHS[standing.index] - STRENGTHS.mean())
-        for duel in verdict.duels:
-            pair = [duel.first, duel.second]
-            note("wins", duel.share, chances[duel.first] / chances[pair].sum())
-            note("difference", duel.difference, STRENGTHS[duel.first] - STRENGTHS[duel.second])
-        # Tests are quicker than intervals: more of them.
-        for _ in range(TESTS):
-            scores, labels = draw(np.zeros(2), prompts, copies, rng)
-            gaps, clusters = scores[:, 0] - scores[:, 1], Clusters(np.array(labels))
-            margins = clusters.totals(np.sign(gaps)).astype(np.int64)
-            held["false alarms, wins"].append(cluster_sign_test_p(margins) <= 0.05)
-            held["false alarms, difference"].append(estimate_mean_difference(gaps, clusters).p <= 0.05)
-    return [float(np.mean(held[name])) for name in COLUMNS]
+def tabulate(figures: Sequence[tuple[Row, Sequence[float | None]]], sizes: Sequence[int]) -> str:
+    """Return figures as a table of Markdown, in per cent, with a star where they miss the target."""
+    lines = [
+        f"| of | samples | {' | '.join(f'n = {n:,}' for n in sizes)} |",
+        f"|---|---|{'--:|' * len(sizes)}",
+    ]
+    for row, shares in figures:
+        cells = ("–" if share is None else f"{100 * share:.1f}{_mark(row, share)}" for share in shares)
+        lines.append(f"| {row.of} | {row.samples} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="Coverage of the intervals of a comparison, by simulation.")
-    parser.add_argument("--rounds", type=int, default=1000, help="simulated comparisons a line")
-    parser.add_argument("--prompts", type=int, nargs="+", default=SIZES, help="how many prompts")
-    parser.add_argument("--copies", type=int, nargs="+", default=COPIES, help="how many of them share a text")
-    chosen = parser.parse_args(arguments)
-    print(f"| prompts | that share a text | {' | '.join(COLUMNS)} |\n|{'---:|' * (len(COLUMNS) + 2)}")
-    for prompts in chosen.prompts:
-        for copies in chosen.copies:
-            shares = measure(prompts, copies, chosen.rounds)
-            shown = " | ".join(f"{100 * share:.1f}" for share in shares)
-            print(f"| {prompts} | {copies} | {shown} |", flush=True)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Simulate and print both tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--repetitions",
+        type=int,
+        default=2000,
+        help="draws of each case with 50 samples, half as many with 400",
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of samples")
+    parser.add_argument("--only", default="", help="cases with a row in which this stands")
+    options = parser.parse_args(arguments)
+    found: dict[Row, list[float | None]] = {}
+    start = time.perf_counter()
+    for case in CASES:
+        if not any(options.only in f"{row.of}, {row.samples}" for row in case.rows):
+            continue
+        for n in options.sizes:
+            # Sizes of one's own are tried on all.
+            is_asked = n in case.sizes or n not in SIZES
+            shares = (
+                measure(case, n, -(-options.repetitions // _FEWER.get(n, 1)))
+                if is_asked
+                else dict.fromkeys(case.rows)
+            )
+            for row, share in shares.items():
+                found.setdefault(row, []).append(share)
+        print(
+            f"{time.perf_counter() - start:.0f} s: {case.rows[0].of}, {case.rows[0].samples}", file=sys.stderr
+        )
+    for is_test in (False, True):
+        figures = [(row, shares) for row, shares in found.items() if row.is_test == is_test]
+        if figures:
+            print(tabulate(figures, options.sizes), end="\n\n")
+    return 0
+
+
+def _mark(row: Row, share: float) -> str:
+    missed = share > FALSE_ALARMS if row.is_test else not TARGET[0] <= share <= TARGET[1]
+    return "*" if missed else ""
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

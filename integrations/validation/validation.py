@@ -15,7 +15,7 @@ from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
 from unisim_metrics.images import list_images
 from unisim_metrics.models.generative.pictures import to_rgb
-from unisim_metrics.statistics.bootstrap import check_arguments
+from unisim_metrics.statistics.intervals import check_confidence
 
 from .history import History, Record
 from .judging import JudgeLike, Judges, as_images
@@ -112,7 +112,7 @@ class UniSimValidation:
         check_count("batch_size", batch_size, 1)
         check_count("patience", patience, 1)
         check_count("shown", shown, 0)
-        check_arguments(confidence=confidence)
+        check_confidence(confidence)
         if subject is not None:
             if references is not None:
                 raise ValueError(

@@ -11,7 +11,7 @@ from unisim_metrics.cli import completion
 from unisim_metrics.cli.output import Format
 
 # What options were called before, and what they are called now; `Program` takes both.
-FORMER_NAMES = {"out": "output", "data": "root"}
+FORMER_NAMES = {"out": "output", "data": "root", "resamples": "draws"}
 
 _SCORING = "Scoring"
 _OUTPUT = "Output"

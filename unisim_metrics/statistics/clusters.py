@@ -75,10 +75,12 @@ class Clusters:
     def effective(self) -> float:
         """How many groups of equal size would tell as much (Carter, Schnepel and Steigerwald, 2017, if all is shared).
 
-        It is their number where they are equal, and less where one holds most samples.
+        It is their number where they are equal, and less where one holds most samples. Where samples have several
+        labels each, it is the number of labels, or what tells as much, over those of one sample: samples that share
+        nothing count one each.
         """
         sizes = self.sizes
-        return float(sizes.sum() ** 2 / (sizes**2).sum())
+        return float(sizes.sum() ** 2 / (sizes**2).sum()) / self.ways
 
     @property
     def is_independent(self) -> bool:
@@ -107,11 +109,11 @@ class Clusters:
             values: What each sample contributes, `[n]`.
 
         Returns:
-            The variance; NaN with a single group, which tells nothing of others.
+            The variance; NaN with a single group, or a single sample, which tells nothing of others.
         """
-        if self.count < 2:
-            return float("nan")
         n = len(self.labels)
+        if self.count < 2 or n < 2:
+            return float("nan")
         deviations = values - values.mean()
         squares = float((self.totals(deviations) ** 2).sum())
         # A pair of samples that shares two labels was counted twice: inclusion and exclusion.

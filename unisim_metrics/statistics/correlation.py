@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import RESAMPLES, check_arguments, draws, percentiles
-from .intervals import Estimate
+from .bootstrap import RESAMPLES, check_resamples, draws, percentiles
+from .intervals import Estimate, check_confidence
 from .stream import Stream
 
 # Two models have one order only.
@@ -60,7 +60,8 @@ def correlate(
     """
     from scipy.stats import kendalltau
 
-    check_arguments(resamples, confidence)
+    check_resamples(resamples)
+    check_confidence(confidence)
     if not table:
         raise ValueError("Argument `table` must hold at least one model, but it is empty.")
     if tasks is None:

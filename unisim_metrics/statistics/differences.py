@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import check_arguments
 from .clusters import Clusters
-from .intervals import Estimate
+from .intervals import Estimate, check_confidence
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,10 @@ def estimate_mean_difference(
     # SciPy takes a while to load.
     from scipy.special import stdtr, stdtrit
 
-    check_arguments(confidence=confidence)
+    check_confidence(confidence)
     clusters = _clusters_of(differences, clusters)
     value = math.fsum(differences) / len(differences)
-    if clusters.count < 2:
+    if clusters.effective <= 1:
         return MeanDifference(Estimate(value, math.nan, math.nan), 1.0)
     error, degrees = math.sqrt(clusters.variance(differences)), clusters.effective - 1
     half = error * float(stdtrit(degrees, (1 + confidence) / 2))
@@ -87,7 +86,7 @@ def detectable_mean(
         if not 0 < share < 1:
             raise ValueError(f"Argument `{name}` must lie between 0 and 1, but got {share}.")
     clusters = _clusters_of(differences, clusters)
-    if clusters.count < 2:
+    if clusters.effective <= 1:
         return math.nan
     degrees = clusters.effective - 1
     quantiles = float(stdtrit(degrees, 1 - level) + stdtrit(degrees, power))

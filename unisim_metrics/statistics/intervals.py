@@ -1,7 +1,7 @@
 """How sure an accuracy is: intervals of shares, and of means of shares, in closed form.
 
-They need counts only, and are the better ones for few trials. Where the answer to each sample is known, `bootstrap` has
-intervals that hold for means of any values and for differences of models on the same samples.
+They need counts only. Where the answer to each sample is known, `confidence` has intervals that hold for means of any
+values, for samples that hang together and for differences of models on the same samples.
 """
 
 from __future__ import annotations
@@ -70,8 +70,7 @@ def estimate_mean_share(total: float, squares: float, n: int, confidence: float 
             "Arguments `squares`, `total` and `n` must fulfil 0 <= squares <= total <= n and n >= 1, but got"
             f" {squares}, {total} and {n}."
         )
-    if not 0 < confidence < 1:
-        raise ValueError(f"Argument `confidence` must lie between 0 and 1, but got {confidence}.")
+    check_confidence(confidence)
     weight = NormalDist().inv_cdf((1 + confidence) / 2) ** 2 / n
     mean, deficit = total / n, (total - squares) / (n + 1)
     middle = (mean + weight / 2) / (1 + weight)
@@ -99,3 +98,9 @@ def estimate_mean(estimates: Sequence[Estimate]) -> Estimate:
     below = math.hypot(*(estimate.value - estimate.low for estimate in estimates)) / count
     above = math.hypot(*(estimate.high - estimate.value for estimate in estimates)) / count
     return Estimate(value, value - below, value + above)
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise a `ValueError` unless the confidence lies between 0 and 1."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"Argument `confidence` must lie between 0 and 1, but got {confidence}.")

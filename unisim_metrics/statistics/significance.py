@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import ZERO, widening
+from .confidence import ZERO
 
 
 def mcnemar_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
@@ -35,31 +34,25 @@ def mcnemar_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
-def bootstrap_p(differences: NDArray[np.float64], degrees: float = math.inf) -> float:
-    """Return the two-sided p-value of a difference from its paired bootstrap.
+def draws_p(draws: NDArray[np.float64]) -> float:
+    """Return the two-sided p-value of a difference from draws of its confidence distribution.
 
-    The smallest level at which the percentile interval of the same resamples leaves out zero. With many degrees of
-    freedom that is twice the share of resamples in which the difference is not on its side of zero; one resample is
-    added to both counts, so that no p-value is 0 (Davison and Hinkley, 1997, Section 4.2).
+    The smallest level at which the interval of the same draws leaves out zero: twice the share of draws in which the
+    difference is not on its side of zero. One draw is added to both counts, so that no p-value is 0. Of one set it is
+    that of a score test, rounded up to a multiple of 2 / (draws + 1).
 
     Args:
-        differences: The difference in each resample, shape `[resamples]`; NaN are left out.
-        degrees: The degrees of freedom of their variance, above 0: as `percentiles` takes it.
+        draws: Draws of the difference, shape `[draws]`; NaN are left out.
 
     Raises:
         ValueError: If there is none.
     """
-    ordered = np.sort(differences[~np.isnan(differences)])
+    ordered = np.sort(draws[~np.isnan(draws)])
     if not len(ordered):
-        raise ValueError("Argument `differences` must hold at least one difference, but it is empty.")
+        raise ValueError("Argument `draws` must hold at least one difference, but it is empty.")
     ranks = np.arange(1, len(ordered) // 2 + 1)
-    tails = ranks / (len(ordered) + 1)
-    low, high = ordered[ranks - 1], ordered[-ranks]
-    if degrees < math.inf:
-        middle, stretch = math.fsum(ordered) / len(ordered), widening(tails, degrees)
-        low, high = middle + stretch * (low - middle), middle + stretch * (high - middle)
-    leaves_out = np.flatnonzero((low > ZERO) | (high < -ZERO))
-    return float(2 * tails[leaves_out[0]]) if len(leaves_out) else 1.0
+    leaves_out = np.flatnonzero((ordered[ranks - 1] > ZERO) | (ordered[-ranks] < -ZERO))
+    return float(2 * ranks[leaves_out[0]] / (len(ordered) + 1)) if len(leaves_out) else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

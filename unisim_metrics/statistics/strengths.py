@@ -9,8 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import widening
-from .clusters import Clusters
+from .intervals import check_confidence
 
 # Newton's method doubles its digits each step; halved steps need a few more.
 _STEPS = 200
@@ -74,37 +73,41 @@ def estimate_strengths(
     return _estimate(wins, scatter, confidence)
 
 
-def estimate_clustered_strengths(beaten: Array, clusters: Clusters, confidence: float = 0.95) -> Strengths:
-    """Estimate Bradley-Terry strengths from groups of all items, of which some groups hang together.
+def estimate_clustered_strengths(wins: Array, sizes: Array, confidence: float = 0.95) -> Strengths:
+    """Estimate Bradley-Terry strengths from groups of items, of which some groups hang together.
 
     As `estimate_strengths`, with the sums over clusters in the place of those over groups, and with intervals by
     Student's t. Where the wins had to be helped to a finite answer, or all groups are one cluster, the groups of a
     cluster are taken to tell no more than one.
 
     Args:
-        beaten: Whether i beat j in each group, 1, 0 or a half for a tie, `[groups, N, N]`.
-        clusters: Which groups hang together.
+        wins: How often i beat j in the groups of each cluster, a tie counting a half, `[clusters, N, N]`.
+        sizes: How many groups each cluster has, `[clusters]`, at least 1.
         confidence: How often such intervals hold the true strength, in (0, 1).
 
     Raises:
-        ValueError: As by `estimate_strengths`, or if the clusters are of another number of groups.
+        ValueError: As by `estimate_strengths`, or if the sizes are of another number of clusters.
     """
-    if len(clusters) != len(beaten):
-        raise ValueError(f"Argument `clusters` must be of {len(beaten)} groups, but got {len(clusters)}.")
-    n = beaten.shape[-1]
-    totals = (beaten * ~np.eye(n, dtype=bool)).sum(axis=2)
+    sizes = np.asarray(sizes, dtype=np.float64)
+    if sizes.shape != wins.shape[:1] or not (sizes >= 1).all():
+        raise ValueError(
+            f"Argument `sizes` must hold {len(wins)} numbers of at least 1, but got {sizes.tolist()}."
+        )
+    count = len(sizes)
+    wins = wins * ~np.eye(wins.shape[-1], dtype=bool)
+    met = wins + wins.transpose(0, 2, 1)
 
     def scatter(chances: Array) -> Array | None:
-        if clusters.count < 2:
+        if count < 2:
             return None
-        surplus = totals - chances.sum(axis=1)
-        sums = np.stack([clusters.totals(surplus[:, item]) for item in range(n)], axis=1)
-        return np.asarray(sums.T @ sums * clusters.count / (clusters.count - 1))
+        surplus = (wins - met * chances).sum(axis=2)
+        return np.asarray(surplus.T @ surplus * count / (count - 1))
 
-    wins = beaten.sum(axis=0)
-    if clusters.is_independent:
-        return _estimate(wins, scatter, confidence)
-    return _estimate(wins, scatter, confidence, len(clusters) / clusters.effective, clusters.effective - 1)
+    if (sizes == 1).all():
+        return _estimate(wins.sum(axis=0), scatter, confidence)
+    groups = sizes.sum()
+    effective = groups**2 / (sizes**2).sum()
+    return _estimate(wins.sum(axis=0), scatter, confidence, groups / effective, effective - 1)
 
 
 def _estimate(
@@ -129,8 +132,7 @@ def _estimate(
         raise ValueError(
             f"Argument `wins` must hold counts in shape [N, N] with N >= 2, but got shape {list(wins.shape)}."
         )
-    if not 0 < confidence < 1:
-        raise ValueError(f"Argument `confidence` must lie between 0 and 1, but got {confidence}.")
+    check_confidence(confidence)
     wins = wins * ~np.eye(n, dtype=bool)
     met = wins + wins.T
     if not _reaches_all(met):
@@ -144,9 +146,14 @@ def _estimate(
     covariance = np.linalg.pinv(_information(met, chances), hermitian=True)
     spread = None if regularised else scatter(chances)
     covariance = inflation * covariance if spread is None else covariance @ spread @ covariance
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(np.diag(covariance))
-    if spread is not None and degrees is not None:
-        half = half * widening((1 - confidence) / 2, degrees)
+    if spread is None or degrees is None:
+        quantile = NormalDist().inv_cdf((1 + confidence) / 2)
+    else:
+        # SciPy takes a while to load.
+        from scipy.special import stdtrit
+
+        quantile = float(stdtrit(degrees, (1 + confidence) / 2))
+    half = quantile * np.sqrt(np.diag(covariance))
     return Strengths(values, values - half, values + half, regularised)
 
 

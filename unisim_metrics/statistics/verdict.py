@@ -9,10 +9,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import check_arguments, estimate
 from .clusters import Clusters
+from .confidence import estimate
 from .differences import estimate_mean_difference
-from .intervals import Estimate, estimate_mean_share
+from .intervals import Estimate, check_confidence, estimate_mean_share
 from .significance import holm
 from .strengths import estimate_clustered_strengths
 from .wins import compare_clustered_wins, detectable_share, further_trials
@@ -110,7 +110,7 @@ def judge(scores: Array, labels: Sequence[Hashable] | None = None, confidence: f
         ValueError: If there is no trial, fewer than two competitors, a score that is not finite, another number of
             labels, or the confidence is out of its range.
     """
-    check_arguments(confidence=confidence)
+    check_confidence(confidence)
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 2 or len(scores) < 1 or scores.shape[1] < 2 or not np.isfinite(scores).all():
         raise ValueError(
@@ -146,7 +146,11 @@ def _standings(
     firsts = best / best.sum(axis=1, keepdims=True)
     # Each beats itself by a half, which the place of the first makes up for.
     ranks = count - beaten.sum(axis=2) + 0.5
-    strengths = estimate_clustered_strengths(beaten, clusters, confidence) if count > 2 else None
+    strengths = None
+    if count > 2:
+        wins = np.zeros((clusters.count, count, count))
+        np.add.at(wins, clusters.labels[:, 0], beaten)
+        strengths = estimate_clustered_strengths(wins, clusters.sizes, confidence)
     standings = []
     for index in range(count):
         column = firsts[:, index]
@@ -154,7 +158,7 @@ def _standings(
             total, squares = float(column.sum()), float((column**2).sum())
             win_rate = estimate_mean_share(total, min(squares, total), n, confidence)
         else:
-            win_rate = estimate(column, "win rate", clusters=clusters, confidence=confidence)
+            win_rate = estimate(column, clusters, confidence)
         strength = (
             None
             if strengths is None

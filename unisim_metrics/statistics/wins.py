@@ -9,8 +9,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import estimate
 from .clusters import Clusters
+from .confidence import estimate
 from .intervals import Estimate, estimate_mean_share
 
 # A tail's further terms are below the last bit of its sum.
@@ -68,7 +68,7 @@ def compare_clustered_wins(
 ) -> WinShare:
     """Estimate how often the first of two wins over trials of which some hang together.
 
-    Where no two do, all is as by `compare_wins`. Otherwise the interval is that of `bootstrap.estimate`, and the test
+    Where no two do, all is as by `compare_wins`. Otherwise the interval is that of `confidence.estimate`, and the test
     is `cluster_sign_test_p`.
 
     Args:
@@ -83,7 +83,7 @@ def compare_clustered_wins(
     won, lost, ties = (int((values == value).sum()) for value in (1, 0, 0.5))
     if clusters.is_independent:
         return compare_wins(won, lost, ties, confidence)
-    share = estimate(values, "wins", clusters=clusters, confidence=confidence)
+    share = estimate(values, clusters, confidence)
     p = cluster_sign_test_p(clusters.totals(np.round(2 * values - 1)).astype(np.int64))
     variance, independent = clusters.variance(values), float(values.var()) / len(values)
     effect = max(1.0, variance / independent) if variance > 0 and independent > 0 else 1.0

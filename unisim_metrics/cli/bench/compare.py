@@ -27,8 +27,8 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="Which of them the others are compared with; the first if left out.")
     ] = None,
-    resamples: Annotated[
-        int, typer.Option(min=1, help="Resamples that intervals and tests of averages are read from.")
+    draws: Annotated[
+        int, typer.Option(min=1, help="Random draws that intervals and tests of averages are read from.")
     ] = 9999,
     paper_choice: opt.PaperChoiceOption = False,
     form: opt.FormatOption = None,
@@ -50,7 +50,7 @@ def compare(
         if baseline not in models:
             raise ValueError(f"Option --baseline must be one of {models}, but got {baseline!r}.")
         models = [baseline, *(model for model in models if model != baseline)]
-    comparison = compare_models(find_models(models, results), paper_choice=paper_choice, resamples=resamples)
+    comparison = compare_models(find_models(models, results), paper_choice=paper_choice, draws=draws)
     for note in comparison.notes:
         print_note(note)
     rows = [_flat(comparison, row) for row in comparison.rows]
@@ -61,7 +61,7 @@ def compare(
             details={
                 "baseline": comparison.baseline,
                 "confidence": comparison.confidence,
-                "resamples": resamples,
+                "draws": draws,
                 "paper_choice": paper_choice,
                 "notes": list(comparison.notes),
             },
