@@ -28,6 +28,9 @@ METRICS: dict[str, Callable[[Any], Any]] = {
     "ranking": lambda model: UniSimRanking(model),
     "ragged ranking": lambda model: UniSimRanking(model),
     "ragged ranking with intervals": lambda model: UniSimRanking(model, confidence=0.95),
+    "clustered ranking": lambda model: UniSimRanking(
+        model, confidence=0.95, clustered=True, max_alternatives=8
+    ),
 }
 
 
@@ -41,6 +44,10 @@ def batches(kind: str) -> list[tuple[Any, ...]]:
     if kind == "ranking":
         return [(group, TEXTS[:2], choice) for group, choice in zip(groups, choices, strict=True)]
     larger = [[list(images[36 : 38 + step]), list(group[1])] for step, group in enumerate(groups)]
+    if kind == "clustered ranking":
+        # Clusters that reach over both processes.
+        names = [["a", f"{step // 2}"] for step in range(6)]
+        return [(group, TEXTS[:2], None, name) for group, name in zip(larger, names, strict=True)]
     return [(group, TEXTS[:2], [0, 1] if step % 2 else None) for step, group in enumerate(larger)]
 
 
