@@ -13,8 +13,8 @@ POISON = b"POISON: kills its reader"
 HOW = "SIGSEGV"
 
 _PLUGIN = """
-import os, signal
-from PIL import Image, ImageFile
+import os, signal, time
+from PIL import Image, ImageFile, PngImagePlugin
 
 class Poison(ImageFile.ImageFile):
     format = "POISON"
@@ -23,12 +23,26 @@ class Poison(ImageFile.ImageFile):
         os.kill(os.getpid(), signal.SIGSEGV)
 
 Image.register_open("POISON", Poison, lambda start: start.startswith(b"POISON"))
+
+if pause := {pause}:
+    read_header = PngImagePlugin.PngImageFile._open
+
+    def read_slowly(self):
+        time.sleep(pause)
+        read_header(self)
+
+    PngImagePlugin.PngImageFile._open = read_slowly
 """
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """The variables with which Python has that decoder, and finds the modules of the tests."""
+def environment(folder: Path, pause: float = 0) -> dict[str, str]:
+    """The variables with which Python has that decoder, and finds the modules of the tests.
+
+    Args:
+        folder: Where it stands; a new one.
+        pause: How many seconds each PNG takes, for deaths to fall into.
+    """
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(_PLUGIN)
+    (folder / "sitecustomize.py").write_text(_PLUGIN.format(pause=pause))
     paths = [str(folder), str(Path(__file__).parent), *filter(None, sys.path)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

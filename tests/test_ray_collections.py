@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import pyarrow
 import pytest
 from collection_files import encoded, write_folder
+from poisoned_decoders import HOW, POISON, environment
+from pyarrow import parquet
 
 from unisim_metrics import UniSimScorer, score_collection
 
@@ -25,33 +27,51 @@ def test_what_to_install_is_told(tiny_clip_dir: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
-@pytest.mark.parametrize("story", ["plain", "actor", "node"])
-def test_the_shards_are_those_of_the_local_engine(story: str, tiny_clip_dir: Path, tmp_path: Path) -> None:
-    write_folder(tmp_path / "photos", encoded(40, broken=[7]))
+@pytest.mark.parametrize(
+    ("story", "count", "died"),
+    [
+        ("plain", 40, 0),
+        ("actor", 40, 1),
+        ("node", 40, 1),
+        ("actors", 120, 10),
+        ("drivers", 120, 10),
+        ("poison", 40, 0),
+    ],
+)
+def test_the_shards_are_those_of_the_local_engine(
+    story: str, count: int, died: int, tiny_clip_dir: Path, tmp_path: Path
+) -> None:
+    files = encoded(count, broken=[7])
+    if story == "poison":
+        files[12] = POISON
+    write_folder(tmp_path / "photos", files)
     script = Path(__file__).parent / "ray_collections.py"
     done = subprocess.run(
         [sys.executable, str(script), str(tiny_clip_dir), "photos", "out", story],
         cwd=tmp_path,
-        env=os.environ
-        | {
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "RAY_raylet_start_wait_time_s": "120",  # for machines that do much else
-        },
+        env=environment(tmp_path / "decoders", pause=1 if died > 1 else 0)
+        | {"RAY_raylet_start_wait_time_s": "120"},  # for machines that do much else
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert (report["rows"], report["errors"]) == (40, 1)
-    assert report["died"] == (story != "plain")
+    bad = 1 + (story == "poison")
+    assert json.loads((tmp_path / "report.json").read_text()) == {"rows": count, "errors": bad, "died": died}
+    out = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    if story == "poison":
+        reasons = pyarrow.concat_tables(map(parquet.read_table, sorted((tmp_path / "out").glob("part*"))))
+        assert reasons["unisim_error"][12].as_py() == f"The process died while reading it: {HOW}."
+        (tmp_path / "photos" / "12.png").write_bytes(encoded(1)[0])
+        del out["part-00003.parquet"], out["_SUCCESS"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         scorer = UniSimScorer(tiny_clip_dir, batch_size=2, keep_embedding=True)
         score_collection("photos", "local", scorer, rows_per_shard=4)
     local = {file.name: file.read_bytes() for file in (tmp_path / "local").iterdir()}
-    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == local
+    assert {name: local[name] for name in out} == out
+    assert len(local) == count // 4 + 3
 
 
 @pytest.mark.parametrize(
