@@ -101,7 +101,9 @@ def spread_of_clusters(
             share = estimate_of_groups(won / 2, met, confidence)
             pairs[i, j], pairs[j, i] = (share.low, share.high), (1 - share.high, 1 - share.low)
             p_values[i, j] = p_values[j, i] = cluster_sign_test_p(won - met)
-    strengths = estimate_clustered_strengths(half_wins / 2, groups[:, 0], confidence) if size > 2 else None
+    strengths = None
+    if size > 2:
+        strengths = estimate_clustered_strengths(half_wins / 2, groups[:, 0].astype(np.float64), confidence)
     return _results(rates, pairs, p_values, strengths)
 
 
