@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from docs.experiments.coverage_cases import CASES, SIZES, Case, Row
+from .coverage_cases import CASES, SIZES, Case, Row
 
 __all__ = ["FALSE_ALARMS", "TARGET", "main", "measure", "tabulate"]
 

@@ -9,7 +9,19 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from docs.experiments.coverage_draws import (
+from unisim_metrics.benchmark.results.summary import Figure
+from unisim_metrics.metrics.clusters import cluster_slots
+from unisim_metrics.statistics.clusters import Clusters
+from unisim_metrics.statistics.confidence import Drawn, draw, draw_difference, estimate
+from unisim_metrics.statistics.differences import estimate_mean_difference
+from unisim_metrics.statistics.intervals import Estimate
+from unisim_metrics.statistics.logistic import fit_slope
+from unisim_metrics.statistics.significance import draws_p, mcnemar_p
+from unisim_metrics.statistics.tallies import spread_of_clusters, spread_of_groups
+from unisim_metrics.statistics.verdict import judge
+from unisim_metrics.statistics.wins import cluster_sign_test_p
+
+from .coverage_draws import (
     TRUE_PRECISION,
     Draw,
     Rng,
@@ -22,17 +34,6 @@ from docs.experiments.coverage_draws import (
     draw_two_models,
     group_labels,
 )
-from unisim_metrics.benchmark.results.summary import Figure
-from unisim_metrics.metrics.clusters import cluster_slots
-from unisim_metrics.statistics.clusters import Clusters
-from unisim_metrics.statistics.confidence import Drawn, draw, draw_difference, estimate
-from unisim_metrics.statistics.differences import estimate_mean_difference
-from unisim_metrics.statistics.intervals import Estimate
-from unisim_metrics.statistics.logistic import fit_slope
-from unisim_metrics.statistics.significance import draws_p, mcnemar_p
-from unisim_metrics.statistics.tallies import spread_of_clusters, spread_of_groups
-from unisim_metrics.statistics.verdict import judge
-from unisim_metrics.statistics.wins import cluster_sign_test_p
 
 SIZES = (50, 400, 5000)
 _DRAWS = 399

@@ -325,7 +325,8 @@ class UniSimRanking(UniSimMetric):
         """Add values `[B, N, ...]` of groups to the slots of their clusters."""
         state: Tensor = getattr(self, name).clone()
         size = values.shape[-1]
-        state[(slice(None), *(slice(size),) * (values.ndim - 1))].index_add_(0, slots, values)
+        filled = (slice(None),) + (slice(size),) * (values.ndim - 1)
+        state[filled].index_add_(0, slots, values)
         setattr(self, name, state)
 
     def _add(self, name: str, values: Tensor) -> None:
