@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -44,9 +44,10 @@ class Judges:
         for name, judge in judges.items():
             if not isinstance(name, str) or not name.strip():
                 raise ValueError(f"Argument `judges` must have names of letters, but got {name!r}.")
-            self._judges[name] = (
-                judge if _is_function(judge) else as_judge(name, judge, argument="judges")  # type: ignore[arg-type]
-            )
+            if _is_function(judge):
+                self._judges[name] = cast(ScoreFunction, judge)
+            else:
+                self._judges[name] = as_judge(name, cast(ModelLike, judge), argument="judges")
 
     @property
     def names(self) -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 
 from unisim_metrics.installation import install_extra
 
 from .plan import check_count
-from .rendering import evaluating
+from .rendering import Generate, evaluating
 from .results import ValidationResult
 from .trackers import log_validation
 from .validation import UniSimValidation
@@ -20,7 +20,7 @@ from .validation import UniSimValidation
 if find_spec("lightning") is not None:
     from lightning.pytorch.callbacks import Callback
 elif find_spec("pytorch_lightning") is not None:
-    from pytorch_lightning.callbacks import Callback
+    from pytorch_lightning.callbacks import Callback  # type: ignore[assignment]  # the same class by another name
 else:
     raise ModuleNotFoundError(
         f"`unisim_metrics.integrations.validation.lightning` needs Lightning: {install_extra('lightning')}."
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ModuleGenerate: TypeAlias = "Callable[[LightningModule, list[str], list[torch.Generator]], Any]"
 
 
-class UniSimValidationCallback(Callback):  # type: ignore[misc]  # Lightning has no type information
+class UniSimValidationCallback(Callback):
     """Validates what a `LightningModule` generates, before the training and every so often.
 
     Every validation is logged to the trainer's loggers, curves and pictures, by the trainer's step. The means stand
@@ -148,6 +148,6 @@ class UniSimValidationCallback(Callback):  # type: ignore[misc]  # Lightning has
         if self.pipeline is not None:
             return self.validation.run(self.pipeline(module), step, **self.arguments)
         if self.generate is None:
-            return self.validation(step, module.generate)
+            return self.validation(step, cast(Generate, module.generate))
         generate = self.generate
         return self.validation(step, lambda prompts, generators: generate(module, prompts, generators))

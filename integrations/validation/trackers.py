@@ -94,7 +94,7 @@ def _log_to_accelerate(tracker: Any, result: ValidationResult, prefix: str) -> N
 
 
 def _log_to_lightning(logger: Any, result: ValidationResult, prefix: str) -> None:
-    run = getattr(logger, "experiment", None)
+    run: Any = getattr(logger, "experiment", None)
     kinds = _kinds(run)
     log = _log_of(kinds)
     if "mlflow.MlflowClient" in kinds:
