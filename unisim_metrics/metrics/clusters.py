@@ -40,15 +40,15 @@ def cluster_slots(clusters: ClustersLike, count: int) -> Tensor:
         raise TypeError(
             f"Argument `clusters` must hold a string or an integer for each group, but got {clusters!r}."
         )
-    is_array = isinstance(clusters, (Tensor, np.ndarray))
-    shape = tuple(clusters.shape) if is_array else (len(clusters),)
+    if isinstance(clusters, (Tensor, np.ndarray)):
+        shape, names = tuple(clusters.shape), clusters.tolist()
+    else:
+        shape, names = (len(clusters),), list(clusters)
     if shape != (count,):
         raise ValueError(
             f"Argument `clusters` must have one entry a group, shape ({count},), but got {shape}."
         )
-    return torch.tensor(
-        [_slot(name) for name in (clusters.tolist() if is_array else clusters)], dtype=torch.long
-    )
+    return torch.tensor([_slot(name) for name in names], dtype=torch.long)
 
 
 def _slot(name: Any) -> int:
