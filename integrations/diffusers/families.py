@@ -49,7 +49,7 @@ def laid_out(pipe: Any, latents: Tensor, size: Size | None) -> Tensor:
             f"Argument `pipe` must lay out its packed latents by their size, but {type(pipe).__name__} asks"
             f" `{unknown[0]}` too: score its finished images with `unisim_metrics.functional.unisim_score`."
         )
-    return cast(Tensor, unpack(**{name: known[name] for name in wanted}))
+    return unpack(**{name: known[name] for name in wanted})
 
 
 def _unpacking(pipe: Any) -> Callable[..., Tensor] | None:
