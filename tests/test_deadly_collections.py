@@ -124,7 +124,11 @@ def test_a_command_that_is_ended_takes_its_job_along_and_the_next_goes_on(
     write_folder(tmp_path / "photos", encoded(12) * 25)
     arguments = ["photos", "--batch-size", "2", "--rows-per-shard", "10", "-o", "out"]
     first = subprocess.Popen(
-        command(tiny_clip_dir, *arguments), cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
+        command(tiny_clip_dir, *arguments),
+        cwd=tmp_path,
+        env=environment(tmp_path / "decoders", pause=0.05),
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     while not (tmp_path / "out" / "part-00001.parquet").exists():
         assert first.poll() is None

@@ -44,9 +44,9 @@ def _encode_fibo(pipe: Any) -> None:
     def encode_prompt(prompt: Any, num_images_per_prompt: int = 1, **rest: Any) -> tuple[Any, ...]:
         count = num_images_per_prompt * (1 if isinstance(prompt, str) else len(prompt))
         mask = torch.ones(count, TOKENS)
-        features = [features(1, TOKENS, 2 * WIDTH, seed=seed).repeat(count, 1, 1) for seed in (0, 1)]
-        layers = [[part[..., :WIDTH]] * 2 for part in features]
-        return (*features, torch.zeros(TOKENS, 3), mask, mask, *layers)
+        drawn = [features(1, TOKENS, 2 * WIDTH, seed=seed).repeat(count, 1, 1) for seed in (0, 1)]
+        layers = [[part[..., :WIDTH]] * 2 for part in drawn]
+        return (*drawn, torch.zeros(TOKENS, 3), mask, mask, *layers)
 
     pipe.encode_prompt = encode_prompt
 
