@@ -24,6 +24,7 @@ from unisim_metrics.statistics.wins import cluster_sign_test_p
 from .coverage_draws import (
     TRUE_PRECISION,
     Draw,
+    Label,
     Rng,
     Values,
     draw_alone,
@@ -80,8 +81,9 @@ def _holds(found: Estimate, truth: float) -> bool:
     return found.low <= truth <= found.high
 
 
-def _held(low: Values, high: Values, truth: Values) -> float:
-    """Return the share of intervals that hold the truth, NaN ends left out."""
+def _held(ends: Values, truth: Values) -> float:
+    """Return the share of intervals `[..., 2]` that hold the truth `[...]`, NaN ends left out."""
+    low, high = np.moveaxis(ends, -1, 0)
     known = ~np.isnan(low)
     return float(np.mean((low[known] <= truth[known]) & (truth[known] <= high[known])))
 
@@ -116,7 +118,7 @@ def _mean(draw_answers: Draw) -> Callable[[Rng, int], list[float]]:
     return trial
 
 
-def _precision(label: Callable[[int], NDArray[np.int64]]) -> Callable[[Rng, int], list[float]]:
+def _precision(label: Label) -> Callable[[Rng, int], list[float]]:
     def trial(rng: Rng, n: int) -> list[float]:
         labels = label(n)
         return [_holds(estimate(draw_precisions(rng, n, labels), Clusters(labels)), TRUE_PRECISION)]
@@ -218,7 +220,7 @@ def tally(scores: Values, slots: NDArray[np.int64] | None = None) -> dict[str, V
     return spread_of_clusters(groups, np.minimum(places, groups), wins)
 
 
-def _ranking(label: Callable[[int], NDArray[np.int64]], is_told: bool = True, ties: bool = False) -> Case:
+def _ranking(label: Label, is_told: bool = True, ties: bool = False) -> Case:
     """The figures of `UniSimRanking` with `confidence`, of four positions."""
     strengths = np.array(_POSITIONS)
 
@@ -243,11 +245,11 @@ def _ranking(label: Callable[[int], NDArray[np.int64]], is_told: bool = True, ti
         found = tally(scores.round() if ties else scores, slots(n))
         rates, pairs = truth()
         held = [
-            _held(*found["win_rate_interval"].T, rates),
-            _held(*np.moveaxis(found["win_matrix_interval"], -1, 0), pairs),
+            _held(found["win_rate_interval"], rates),
+            _held(found["win_matrix_interval"], pairs),
         ]
         # Ties are not Bradley and Terry's.
-        return held if ties else [*held, _held(*found["strengths_interval"].T, strengths - strengths.mean())]
+        return held if ties else [*held, _held(found["strengths_interval"], strengths - strengths.mean())]
 
     if ties:
         samples = "with ties"
@@ -259,7 +261,7 @@ def _ranking(label: Callable[[int], NDArray[np.int64]], is_told: bool = True, ti
     return Case(tuple(Row(f"`UniSimRanking`: {name}", samples) for name in names), trial)
 
 
-def _slope(label: Callable[[int], NDArray[np.int64]]) -> Callable[[Rng, int], list[float]]:
+def _slope(label: Label) -> Callable[[Rng, int], list[float]]:
     """The slope from differences of scores to people's choices; in groups both are alike, each half of its spread."""
     truth = 15.0
 
@@ -284,7 +286,7 @@ def _cases() -> Iterator[Case]:
         "in groups": draw_groups,
         "pairs of photos": draw_pairs,
     }
-    labels = {"independent": np.arange, "in groups": group_labels}
+    labels: dict[str, Label] = {"independent": np.arange, "in groups": group_labels}
     texts = {1: "independent", 2: "two share a text", 5: "five share a text"}
     for copies, samples in texts.items():
         names = ("win rate", "share of wins", "mean difference", "Bradley-Terry strength")
@@ -306,8 +308,8 @@ def _cases() -> Iterator[Case]:
     for samples, label in labels.items():
         yield Case((Row("`calibrate`: slope from scores to choices", samples),), _slope(label))
     for copies, samples in texts.items():
-        names = ("`rank`, `compare`: sign test", "`rank`, `compare`: t-test")
-        yield Case(tuple(Row(name, samples, True) for name in names), _equals(copies))
+        tests = ("`rank`, `compare`: sign test", "`rank`, `compare`: t-test")
+        yield Case(tuple(Row(name, samples, True) for name in tests), _equals(copies))
     for sets, name in {1: "a set", 3: "the mean of three sets"}.items():
         for samples, draw_answers in draws.items():
             test = "McNemar" if sets == 1 and draw_answers is draw_alone else "score test"

@@ -14,6 +14,8 @@ Rng: TypeAlias = np.random.Generator
 Values: TypeAlias = NDArray[np.float64]
 Draw: TypeAlias = Callable[[Rng, int, float], tuple[Values, Clusters]]
 """Answers of `n` samples that are right with a chance, 0 or 1, and which samples hang together."""
+Label: TypeAlias = Callable[[int], NDArray[np.int64]]
+"""The groups of `n` samples, by number."""
 
 # How much of the spread of answers is of their group, and of a photo.
 _ALIKE = 0.2

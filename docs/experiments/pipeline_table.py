@@ -174,7 +174,8 @@ def check_best_of_n(pipe: Any, call: dict[str, Any], model: Any, **settings: Any
     result = best_of_n(pipe, n=2, reference=PROMPT, model_name_or_path=model, **settings, **call)
     again = images_of(pipe(**call, generator=torch.Generator().manual_seed(result.seeds[0])))[0]
     assert result.best.tobytes() == again.tobytes(), "the best image is not that of its seed"
-    return result.seeds[0]
+    seed: int = result.seeds[0]
+    return seed
 
 
 def check_pruning(pipe: Any, call: dict[str, Any], model: Any) -> None:
