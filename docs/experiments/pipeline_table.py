@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, LCMScheduler, SCMScheduler
 from diffusers.pipelines.pag.pag_utils import PAGMixin
@@ -168,20 +169,26 @@ def check_guidance(pipe: Any, call: dict[str, Any], model: Any, through_denoiser
     assert callback.steps, "no step was guided"
 
 
-def check_best_of_n(pipe: Any, call: dict[str, Any], model: Any, **settings: Any) -> int:
-    """Check that the best of two images is what the pipeline makes of its seed alone; return that."""
+def check_best_of_n(pipe: Any, call: dict[str, Any], model: Any, *, levels: int = 0, **settings: Any) -> int:
+    """Check that the best of two images is what the pipeline makes of its seed alone, but for levels; return that."""
     call = {name: value for name, value in call.items() if name != "output_type"}
     result = best_of_n(pipe, n=2, reference=PROMPT, model_name_or_path=model, **settings, **call)
     again = images_of(pipe(**call, generator=torch.Generator().manual_seed(result.seeds[0])))[0]
-    assert result.best.tobytes() == again.tobytes(), "the best image is not that of its seed"
+    apart = np.abs(np.asarray(result.best, dtype=int) - np.asarray(again, dtype=int)).max()
+    assert apart <= levels, "the best image is not that of its seed"
     seed: int = result.seeds[0]
     return seed
 
 
 def check_pruning(pipe: Any, call: dict[str, Any], model: Any) -> None:
-    """Check that the image that is left of two is that of its seed alone, in the second place too."""
+    """Check that the image that is left of two is that of its seed alone, in the second place too.
+
+    Where pipelines start from a picture, the autoencoder lays out two pictures otherwise in memory than one, and what
+    follows rounds otherwise: there the images may be a level apart.
+    """
     pairs = [pair for first in range(0, 20, 2) for pair in ((first, first + 1), (first + 1, first))]
-    assert any(check_best_of_n(pipe, call, model, seed=pair, prune={0: 1}) == pair[1] for pair in pairs), (
+    settings: dict[str, Any] = {"prune": {0: 1}, "levels": 1 if "image" in call else 0}
+    assert any(check_best_of_n(pipe, call, model, seed=pair, **settings) == pair[1] for pair in pairs), (
         "the second of two was never left"
     )
 

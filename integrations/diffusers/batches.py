@@ -49,6 +49,9 @@ _ENCODED_ONCE: dict[str, tuple[str, ...]] = {
     "ZImageControlNetInpaint": ("image", "mask_image", "control_image"),
 }
 
+# The same where embeddings stand in the place of a prompt; with a prompt these pipelines repeat the picture themselves.
+_ENCODED_ONCE_BESIDE_EMBEDDINGS = {"Kandinsky3Img2Img": ("image",), "KandinskyV22Img2Img": ("image",)}
+
 # Pipelines that make something else of a batch than of each of its images.
 _MIXED = {
     "AltDiffusionImg2Img": "it lays out several pictures otherwise in memory than one, and rounds them otherwise",
@@ -68,7 +71,11 @@ def check_batch(pipe: Any, arguments: Mapping[str, Any]) -> None:
     """
     name = type(pipe).__name__
     why = next((why for begin, why in _MIXED.items() if name.startswith(begin)), None)
-    if why is None and arguments.get("padding_mask_crop") is not None and _encoded_once(name):
+    if (
+        why is None
+        and arguments.get("padding_mask_crop") is not None
+        and _encoded_once(name, "prompt" in arguments)
+    ):
         why = "with `padding_mask_crop` it takes but one picture"
     if why is not None:
         raise ValueError(
@@ -79,7 +86,7 @@ def check_batch(pipe: Any, arguments: Mapping[str, Any]) -> None:
 
 def repeated(pipe: Any, arguments: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Arguments for `count` images of one prompt."""
-    pictures = _encoded_once(type(pipe).__name__)
+    pictures = _encoded_once(type(pipe).__name__, "prompt" in arguments)
     given = {
         name: _pictures(value, count) if name in pictures and value is not None else value
         for name, value in arguments.items()
@@ -93,8 +100,9 @@ def repeated(pipe: Any, arguments: Mapping[str, Any], count: int) -> dict[str, A
     }
 
 
-def _encoded_once(name: str) -> tuple[str, ...]:
-    return next((names for begin, names in _ENCODED_ONCE.items() if name.startswith(begin)), ())
+def _encoded_once(name: str, has_prompt: bool) -> tuple[str, ...]:
+    pipelines = _ENCODED_ONCE if has_prompt else _ENCODED_ONCE | _ENCODED_ONCE_BESIDE_EMBEDDINGS
+    return next((names for begin, names in pipelines.items() if name.startswith(begin)), ())
 
 
 def _pictures(value: Any, count: int) -> Any:
