@@ -47,6 +47,8 @@ _ENCODED_ONCE: dict[str, tuple[str, ...]] = {
     "StableDiffusionXLInpaint": ("image",),
     "StableDiffusionXLPAGInpaint": ("image",),
     "ZImageControlNetInpaint": ("image", "mask_image", "control_image"),
+    "ZImageImg2Img": ("image",),
+    "ZImageInpaint": ("image", "mask_image"),
 }
 
 # The same where embeddings stand in the place of a prompt; with a prompt these pipelines repeat the picture themselves.
