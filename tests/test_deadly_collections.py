@@ -129,6 +129,8 @@ def test_a_command_that_is_ended_takes_its_job_along_and_the_next_goes_on(
         env=environment(tmp_path / "decoders", pause=0.05),
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # Where the tests themselves run in the background, Ctrl-C is ignored, and what they start inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (tmp_path / "out" / "part-00001.parquet").exists():
         assert first.poll() is None
