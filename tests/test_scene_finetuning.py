@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,43 @@ from torch.distributions import Normal
 
 from docs.experiments.scenes import grpo, lora
 from docs.experiments.scenes.drawing import COLOURS, draw, random_scene
+from docs.experiments.scenes.finetuning import (
+    FineTuning,
+    Sampling,
+    add_lora,
+    confirm,
+    embed_prompts,
+    share_of_the_colour,
+    wanted_scenes,
+)
+from unisim_metrics import UniSimScore
 
-FEW = lora.Settings(steps=2, every=1, batch=2, scenes=3, rank=2, seeds=1, sampling_steps=1)
+ONE = Sampling(seeds=1, steps=1)
 
 
 def test_the_colour_that_is_wanted_is_told() -> None:
     pictures = [draw(random_scene(1, colour=colour)) for colour in COLOURS]
-    assert lora.share_of_the_colour(pictures) == [float(colour == "purple") for colour in COLOURS]
-    scenes = lora.wanted_scenes()
+    assert share_of_the_colour(pictures) == [float(colour == "purple") for colour in COLOURS]
+    scenes, others = wanted_scenes(), wanted_scenes(1)
     assert len({prompt for prompt, _ in scenes}) == 15
-    assert lora.share_of_the_colour([reference for _, reference in scenes]) == [1.0] * 15
+    assert [prompt for prompt, _ in others] == [prompt for prompt, _ in scenes]
+    references = [reference for _, reference in (*scenes, *others)]
+    assert len({reference.tobytes() for reference in references}) == 30
+    assert share_of_the_colour(references) == [1.0] * 30
 
 
-def test_a_lora_is_validated_and_its_best_step_kept(tmp_path: Path) -> None:
+def test_a_lora_is_validated_and_its_best_step_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pipe = tiny_scene_pipeline()
     frozen = {name: weight.clone() for name, weight in pipe.unet.named_parameters()}
-    told: list[Any] = []
-    validation = lora.finetune(pipe, FEW, tmp_path, told.append)
-    assert validation.steps == [result.step for result in told] == [0, 1, 2]
-    assert validation.best_step == max(result.step for result in told if result.is_best)
+    run = FineTuning(pipe, 2, ONE, tmp_path)
+    lora.learn(run, lora.Settings(steps=2, every=1, batch=2, scenes=3))
+    validation = run.validation
+    assert validation.steps == [0, 1, 2]
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert len(printed) == 3
+    assert validation.best_step == max(step for step in range(3) if "best so far" in printed[step])
     gain = validation.curve("image-image")[2].gain
     assert gain is not None and gain.mean.value != 0
     weights = {name.replace(".base_layer", ""): weight for name, weight in pipe.unet.named_parameters()}
@@ -41,16 +60,50 @@ def test_a_lora_is_validated_and_its_best_step_kept(tmp_path: Path) -> None:
     again = tiny_scene_pipeline()
     again.load_lora_weights(tmp_path / "best")
     assert any("lora" in name for name, _ in again.unet.named_parameters())
-    lora.draw_curves(validation, tmp_path / "curves.png")
+    run.draw_curves()
     with Image.open(tmp_path / "curves.png") as curves:
         assert curves.width > curves.height
+
+
+def test_a_gain_is_confirmed_by_other_pictures(tmp_path: Path) -> None:
+    pipe = tiny_scene_pipeline()
+    pipe.save_pretrained(tmp_path / "model")
+    run = FineTuning(pipe, 2, ONE, tmp_path)
+    with torch.no_grad():
+        for weight in run.weights:
+            weight.normal_()
+    run.validate(0)
+    found = confirm(tmp_path / "model", tmp_path / "best", ONE)
+    assert (found.base_step, found.step) == (0, 1)
+    seeds = {sample.seed for sample in run.validation.plan.samples}
+    assert len(found.pictures) == 15 and not seeds & {picture.seed for picture in found.pictures}
+
+    # The same by hand: the base and the LoRA, each picture from its own seed, held against its own reference.
+    base, tuned = tiny_scene_pipeline(), tiny_scene_pipeline()
+    tuned.load_lora_weights(tmp_path / "best")
+    references = [reference for _, reference in wanted_scenes(1)]
+    means = []
+    for each in (base, tuned):
+        pictures = [
+            each(
+                picture.prompt,
+                num_inference_steps=1,
+                guidance_scale=2.5,
+                generator=torch.Generator().manual_seed(picture.seed),
+            ).images[0]
+            for picture in found.pictures
+        ]
+        means.append(UniSimScore()(pictures, references).item())
+    gain = found.figures["image-image"].gain
+    assert gain is not None and gain.mean.value == pytest.approx(means[1] - means[0], abs=1e-4)
+    assert abs(gain.mean.value) > 1e-3
 
 
 @pytest.mark.parametrize(
     ("module", "options"),
     [
-        (lora, ["--steps", "1", "--every", "1", "--batch", "1", "--seeds", "1", "--sampling-steps", "1"]),
-        (grpo, ["--iterations", "0", "--prompts", "1", "--group", "2"]),
+        (lora, ["--steps", "1", "--every", "1", "--batch", "1"]),
+        (grpo, ["--iterations", "1", "--every", "1", "--prompts", "1", "--group", "2"]),
     ],
 )
 def test_the_commands_take_the_folder_of_a_model(
@@ -63,14 +116,14 @@ def test_the_commands_take_the_folder_of_a_model(
     monkeypatch.setenv("MPLBACKEND", "Agg")
     tiny_scene_pipeline().save_pretrained(tmp_path / "model")
     words = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), *options]
-    monkeypatch.setattr(sys, "argv", ["finetune", *words])
-    monkeypatch.setattr(lora.Settings, "sampling_steps", 1)
-    module.main()
+    validated = ["--validation-seeds", "1", "--validation-steps", "1"]
+    monkeypatch.setattr(sys, "argv", ["finetune", *words, *validated])
+    runpy.run_module(module.__name__, run_name="__main__")
     assert {file.name for file in (tmp_path / "out").iterdir()} >= {"curves.png", "validation.jsonl"}
     printed = capsys.readouterr().out
     assert "step 0" in printed and "image-image" in printed
-    if module is lora:
-        assert "best step 1: purple" in printed or "no step is better than the base" in printed
+    confirmed = "step 1 against the base, by other seeds and references:\n  purple "
+    assert (confirmed in printed) != ("no step is better than the base" in printed)
 
 
 class TestPolicy:
@@ -82,7 +135,7 @@ class TestPolicy:
 
     def test_a_step_is_that_of_the_scheduler(self, pipe: Any) -> None:
         torch.manual_seed(0)
-        latents, texts = torch.randn(2, 4, 8, 8), lora.embed_prompts(pipe, ["a red ball", "a tent"])
+        latents, texts = torch.randn(2, 4, 8, 8), embed_prompts(pipe, ["a red ball", "a tent"])
         # diffusers has no number for the first step, from pure noise, and ends the last one without noise.
         for time in pipe.scheduler.timesteps[1:-1]:
             with torch.no_grad():
@@ -105,7 +158,7 @@ class TestPolicy:
             latents = after
 
     def test_a_sampled_picture_can_be_learned_from(self, pipe: Any) -> None:
-        texts = lora.embed_prompts(pipe, ["a tent"] * 3)
+        texts = embed_prompts(pipe, ["a tent"] * 3)
         pictures, taken = grpo.sample(pipe, texts, 3)
         assert pictures.shape == (3, 3, 64, 64) and pictures.min() >= 0 and pictures.max() <= 1
         assert len(taken) == 3 and torch.equal(taken[0].after, taken[1].before)
@@ -123,10 +176,10 @@ class TestPolicy:
 
     def test_an_update_makes_winners_more_probable(self) -> None:
         pipe = tiny_scene_pipeline()
-        weights = lora.add_lora(pipe.unet, 4)
+        weights = add_lora(pipe.unet, 4)
         optimizer = torch.optim.Adam(weights, lr=1e-2)
         torch.manual_seed(0)
-        texts = lora.embed_prompts(pipe, ["a tent"] * 4)
+        texts = embed_prompts(pipe, ["a tent"] * 4)
         _, taken = grpo.sample(pipe, texts, 2)
         advantages = torch.tensor([1.0, -1.0, 1.0, -1.0])
         step = taken[0]
@@ -140,7 +193,7 @@ class TestPolicy:
         assert float(((after - before) * advantages).sum()) > 0
 
     def test_far_from_the_sampler_nothing_is_learned(self, pipe: Any) -> None:
-        texts = lora.embed_prompts(pipe, ["a tent"] * 2)
+        texts = embed_prompts(pipe, ["a tent"] * 2)
         _, (step, *_) = grpo.sample(pipe, texts, 2)
         away = step._replace(log_probability=step.log_probability - torch.tensor([1.0, -1.0]))
         pipe.unet.zero_grad()
@@ -148,10 +201,9 @@ class TestPolicy:
         assert all(weight.grad is None or not weight.grad.any() for weight in pipe.unet.parameters())
 
     def test_end_to_end(self, tmp_path: Path) -> None:
-        pipe = tiny_scene_pipeline()
+        run = FineTuning(tiny_scene_pipeline(), 2, ONE, tmp_path)
         settings = grpo.Settings(iterations=2, every=1, prompts=1, group=2, sampling_steps=2, window=2)
-        told: list[Any] = []
-        validation = grpo.finetune(pipe, settings, FEW, tmp_path, told.append)
-        assert validation.steps == [0, 1, 2] and len(told) == 3
-        gain = validation.curve("image-image")[2].gain
+        grpo.learn(run, settings)
+        assert run.validation.steps == [0, 1, 2]
+        gain = run.validation.curve("image-image")[2].gain
         assert gain is not None and gain.mean.value != 0

@@ -4,15 +4,13 @@
 
 The policy is the sampler of DDIM with its noise (eta = 1), as in DDPO (Black et al. 2023); advantages are those of a
 group of pictures of one prompt, as in Flow-GRPO (Liu et al. 2025). The reward is who wins within the group by
-similarity to a reference, `GroupwiseReward`; quality, as `unisim-mini` sees it, watches and rewards nothing.
+similarity to a reference with a purple object, `GroupwiseReward`; quality, as `unisim-mini` sees it, watches and
+rewards nothing.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -20,11 +18,9 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from unisim_metrics.integrations.rewards import GroupwiseReward
-from unisim_metrics.integrations.validation import UniSimValidation, ValidationResult
 from unisim_metrics.integrations.watching import Watch
 
-from . import lora
-from .lora import add_lora, draw_curves, embed_prompts, make_validation, wanted_scenes
+from .finetuning import FineTuning, embed_prompts, fine_tune, wanted_scenes
 
 
 @dataclass(frozen=True)
@@ -44,13 +40,13 @@ class Settings:
         seed: Of all that is drawn.
     """
 
-    iterations: int = 60
+    iterations: int = 100
     every: int = 10
     prompts: int = 4
     group: int = 8
     sampling_steps: int = 10
     rank: int = 8
-    learning_rate: float = 3e-4
+    learning_rate: float = 3e-3
     clip: float = 1e-3
     window: int = 256
     seed: int = 0
@@ -128,42 +124,21 @@ def loss_of(
     return -torch.minimum(ratio * advantages, clipped * advantages).mean()
 
 
-def finetune(
-    pipe: StableDiffusionPipeline,
-    settings: Settings,
-    validated: lora.Settings,
-    out: Path,
-    tell: Callable[[ValidationResult], None] = print,
-) -> UniSimValidation:
-    """Fine-tune a pipeline's denoiser on the reward.
-
-    Args:
-        pipe: The pipeline; its denoiser is changed.
-        settings: What is done.
-        validated: How the pictures of a validation are made.
-        out: The run's folder.
-        tell: Gets the result of each validation.
+def learn(run: FineTuning, settings: Settings) -> None:
+    """Learn from the reward, and validate every so many iterations.
 
     Warns:
         UserWarning: If the reward rises while the quality falls.
     """
     torch.manual_seed(settings.seed)
-    validation = make_validation(validated, out / "validation.jsonl")
+    pipe, weights = run.pipe, run.weights
     watch = Watch({"quality": "unisim-mini"}, window=settings.window)
     reward = GroupwiseReward("unisim-mini", "image-image", watch=watch)
-    weights = add_lora(pipe.unet, settings.rank)
     optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate)
     scenes = wanted_scenes()
     for iteration in range(settings.iterations + 1):
         if iteration % settings.every == 0:
-            tell(
-                validation.run(
-                    pipe,
-                    iteration,
-                    num_inference_steps=validated.sampling_steps,
-                    guidance_scale=validated.guidance_scale,
-                )
-            )
+            run.validate(iteration)
         chosen = [scenes[row] for row in torch.randperm(len(scenes))[: settings.prompts].tolist()]
         group = [pair for pair in chosen for _ in range(settings.group)]
         prompts = [prompt for prompt, _ in group]
@@ -177,22 +152,7 @@ def finetune(
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             optimizer.zero_grad()
-    return validation
-
-
-def main() -> None:
-    """Read the arguments and fine-tune."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", type=Path, required=True, help="the folder of a trained pipeline")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    for name in ("iterations", "every", "prompts", "group"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(Settings, name))
-    arguments = vars(parser.parse_args())
-    model, out = arguments.pop("model"), arguments.pop("out")
-    out.mkdir(parents=True, exist_ok=True)
-    pipe = StableDiffusionPipeline.from_pretrained(model)
-    draw_curves(finetune(pipe, Settings(**arguments), lora.Settings(), out), out / "curves.png")
 
 
 if __name__ == "__main__":
-    main()
+    fine_tune(__doc__.split("\n")[0], Settings, ("iterations", "every", "prompts", "group"), learn)
