@@ -52,7 +52,7 @@ docs-outputs: $(VENV)/.with-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --write-docs tests/test_docs.py
 
 speed: $(VENV)/.with-dev
-	$(BIN)/python -m docs.experiments.speed
+	$(BIN)/python -m docs.experiments.speed.scoring
 
 clean:
 	rm -rf $(VENV) $(LOWEST) build dist site demo *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -19,7 +19,7 @@ from unisim_metrics.benchmark.datasets import registry
 _FEWER = {
     ("unisim", "bench", "demo"): ("--dataset", "cd-coco"),
     ("unisim", "bench", "run", "unisim-mini"): ("--n", "4"),
-    ("python", "-m", "docs.experiments.effort"): ("--rounds", "1", "--dataset", "nights"),
+    ("python", "-m", "docs.experiments.speed.benchmark"): ("--rounds", "1", "--dataset", "nights"),
 }
 _CHOICES = ("-d", "--dataset", "--task", "--n")
 

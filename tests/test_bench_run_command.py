@@ -14,7 +14,7 @@ from answers import answered
 from benchmark_runs import draw, timeless, write_distinct_sets
 from typer.testing import CliRunner, Result
 
-from docs.experiments.effort import Effort, count, main, measure, plan_all
+from docs.experiments.speed.benchmark import Effort, count, main, measure, plan_all
 from unisim_metrics.benchmark.results.files import read_results
 from unisim_metrics.cli.app import app
 from unisim_metrics.cli.bench.run import figures_of

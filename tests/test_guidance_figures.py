@@ -11,9 +11,9 @@ pytest.importorskip("diffusers")
 pytest.importorskip("skimage")
 
 from docs.experiments import fitted_pipelines as fitted
-from docs.experiments import guidance_cost as cost
 from docs.experiments import guidance_gain as gain
 from docs.experiments import noise_search
+from docs.experiments.speed import guidance as cost
 
 
 def cells(row: str) -> list[str]:

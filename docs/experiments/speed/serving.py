@@ -1,6 +1,6 @@
 """The reward server under load: what is lost, what differs, its speed beside one batched call, and its memory.
 
-    python -m docs.experiments.serving_load
+    python -m docs.experiments.speed.serving
 
 Clients ask at the same time, one image a request, in the four forms of trainers in turn. It goes by rounds, as a shared
 machine changes its pace: in each, one call of `PointwiseReward` on the round's images, decoding included, is timed
@@ -34,7 +34,7 @@ import torch
 from unisim_metrics.images import decode_image
 from unisim_metrics.integrations.rewards import PointwiseReward
 
-from .soft_colours import draw_jpegs
+from ..soft_colours import draw_jpegs
 
 MODEL = "unisim-mini"
 SIDE = 256

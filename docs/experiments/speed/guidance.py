@@ -1,6 +1,6 @@
 """What a guided step costs, as ratios to a step without guidance, in one table.
 
-    python -m docs.experiments.guidance_cost
+    python -m docs.experiments.speed.guidance
 
 The pipeline has the architecture of Stable Diffusion at an eighth of its width, random weights and classifier-free
 guidance, and makes one image of 256 × 256 pixels. Its parts stand to one another as those of the real one do.

@@ -1,6 +1,6 @@
 """What a training step and the texts of a run cost, as ratios within one run.
 
-    python -m docs.experiments.training_speed
+    python -m docs.experiments.speed.training
 
 The model is a CLIP ViT-B/32 with random weights, on which speed does not depend, and the paper's adapter; the
 triplets are crops of the photographs that ship inside scikit-image, some of every task.

@@ -1,7 +1,7 @@
 """How often a model has to encode for the benchmark, and how long the runner takes beside the bare encoder.
 
-    python -m docs.experiments.effort --root DATA
-    python -m docs.experiments.effort --root DATA --model unisim-mini --dataset koniq-10k
+    python -m docs.experiments.speed.benchmark --root DATA
+    python -m docs.experiments.speed.benchmark --root DATA --model unisim-mini --dataset koniq-10k
 
 The count needs annotations only. It compares each image and text once with one call for every occurrence, as the
 reference implementation does: it asks about quality and attributes twice, once in each way, and loads the model anew

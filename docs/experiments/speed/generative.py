@@ -1,6 +1,6 @@
 """What it costs to read an answer's letter, next to generating the answer, as ratios within one run.
 
-    python -m docs.experiments.generative_speed
+    python -m docs.experiments.speed.generative
 
 The model is a LLaVA with random weights, on which speed does not depend: 256 tokens an image, three images a question.
 Every candidate of a comparison runs in turn in the same process, and the medians are divided.
@@ -24,7 +24,7 @@ from unisim_metrics.models.generative.instructions import LETTERS, ask
 from unisim_metrics.models.generative.model import NEW_TOKENS, GenerativeModel
 from unisim_metrics.tasks import TASKS
 
-from .speed import Row, table
+from .scoring import Row, table
 
 SIDE, PATCH = 224, 14
 BATCH = 8

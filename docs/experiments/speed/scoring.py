@@ -1,6 +1,6 @@
 """Speed as ratios within one run, next to torchmetrics' `CLIPScore` and the processors of transformers.
 
-    python -m docs.experiments.speed
+    python -m docs.experiments.speed.scoring
 
 Absolute times say little on a shared machine; here every candidate of a comparison runs in turn in the same
 process, and the medians are divided. Where memory comes to lie differs between processes and shows in a ratio: several
