@@ -13,11 +13,11 @@ from torch import Tensor
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 from torchvision.transforms.functional import to_pil_image
 
-from unisim_metrics.installation import install_extra
 from unisim_metrics.models.kept import ModelLike, as_model
 from unisim_metrics.prompts import PromptsLike
 from unisim_metrics.tasks import Method, Task
 
+from ..plotting import figure_and_axes
 from .callback import UniSimCallback, pastes_back, predicted
 from .previews import Step
 from .targets import Target, visible
@@ -208,11 +208,7 @@ class UniSimScoreCallback(UniSimCallback):
         Raises:
             ModuleNotFoundError: If matplotlib is missing.
         """
-        try:
-            from matplotlib import pyplot as plt
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(f"`plot` needs matplotlib: {install_extra('plot')}.") from error
-        figure, axes = plt.subplots() if ax is None else (None, ax)
+        figure, axes = figure_and_axes(ax)
         axes.plot(self.steps, self.scores.numpy(), marker="o", markersize=3)
         axes.set_xlabel("step")
         axes.set_ylabel(f"UniSim, {self.target.task}")

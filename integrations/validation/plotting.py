@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
-from unisim_metrics.installation import install_extra
 from unisim_metrics.statistics.intervals import Estimate
+
+from ..plotting import figure_and_axes
 
 
 def plot_curve(
@@ -27,11 +28,7 @@ def plot_curve(
     Raises:
         ModuleNotFoundError: If matplotlib is missing.
     """
-    try:
-        from matplotlib import pyplot as plt
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"`plot` needs matplotlib: {install_extra('plot')}.") from error
-    figure, axes = plt.subplots() if ax is None else (None, ax)
+    figure, axes = figure_and_axes(ax)
     steps, estimates = list(means), list(means.values())
     axes.plot(steps, [estimate.value for estimate in estimates], marker="o", markersize=3)
     ends = [estimate.low for estimate in estimates], [estimate.high for estimate in estimates]
