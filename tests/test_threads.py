@@ -1,6 +1,7 @@
 """Tasks on several threads."""
 
 import multiprocessing
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from unisim_metrics.images import Preprocessing, preprocess
-from unisim_metrics.images.threads import run_tasks
+from unisim_metrics.images.threads import run_tasks, usable_cores
 
 
 class Meeting:
@@ -148,3 +149,29 @@ def test_images_are_prepared_in_a_forked_process(
         assert (preprocess(pictures[:-1], Preprocessing(size=64)).numpy() == expected).all()
 
     assert _in_child(work) == 0
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="this system does not say which cores are allowed"
+)
+@pytest.mark.parametrize(
+    ("allowed", "processes", "cores"),
+    [
+        (1, None, 1),
+        (2, "", 2),
+        (6, "1", 6),
+        (6, "4", 1),
+        (2, "8", 1),
+        (64, None, 16),
+        (64, "2", 16),
+        (64, "8", 8),
+    ],
+)
+def test_usable_cores(
+    allowed: int, processes: str | None, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)))
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)  # as torchrun and `accelerate launch` do
+    assert usable_cores() == cores

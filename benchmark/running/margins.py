@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from unisim_metrics.images.threads import usable_cores
 from unisim_metrics.models import load_model
 from unisim_metrics.signature import signature
 from unisim_metrics.statistics.clusters import Clusters
@@ -19,7 +20,6 @@ from .abilities import why_not
 from .embedding_cache import default_folder
 from .planning import choose_datasets, plan_set
 from .processes import join_processes
-from .runner import default_workers
 from .set_runner import SetRunner
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def measure_margins(
             processes,
             folder=None,
             cache=default_folder() if cache else None,
-            workers=default_workers(),
+            workers=usable_cores(),
             batch_size=None,
             max_lost=1.0,
             overwrite="always",

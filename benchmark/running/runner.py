@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from unisim_metrics.images.threads import usable_cores
 from unisim_metrics.models import load_model
 from unisim_metrics.models.protocol import PerceptualModel
 
@@ -31,8 +32,6 @@ MAX_LOST = 0.01
 """The share of a set's samples that may have no choice."""
 
 MAX_DEMONSTRATIONS = 3
-
-_MOST_WORKERS = 16
 
 
 def run(
@@ -110,7 +109,7 @@ def run(
             if results is None
             else result_folder(Path(results), loaded.name, loaded.weights_hash(), demonstrations),
             cache=_cache_folder(cache),
-            workers=default_workers() if workers is None else workers,
+            workers=usable_cores() if workers is None else workers,
             batch_size=batch_size,
             max_lost=max_lost,
             overwrite=overwrite,
@@ -192,10 +191,3 @@ def _cache_folder(cache: bool | str | os.PathLike[str]) -> Path | None:
     if cache is False:
         return None
     return default_folder() if cache is True else Path(cache)
-
-
-def default_workers() -> int:
-    """Return how many threads read images: as many as there are cores for this process, within reason."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(cores // on_this_machine, _MOST_WORKERS))

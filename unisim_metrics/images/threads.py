@@ -22,9 +22,14 @@ _helpers: ThreadPoolExecutor | None = None
 
 
 def usable_cores() -> int:
-    """How many threads are worth starting here: containers and schedulers allow fewer cores than there are."""
+    """How many threads are worth starting here, at least 1.
+
+    Containers and schedulers allow fewer cores than there are, and processes that torchrun or `accelerate launch`
+    started on this machine share them.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, MAX_THREADS)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    return max(1, min(allowed // processes, MAX_THREADS))
 
 
 def run_tasks(tasks: Sequence[Callable[[], _T]], threads: int) -> list[_T]:
