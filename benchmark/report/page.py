@@ -9,7 +9,6 @@ from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from unisim_metrics.installation import install_extra
 from unisim_metrics.version import __version__
 
 from ..paper import PAPER_MODELS, PAPER_TABLES, Column
@@ -115,10 +114,8 @@ def to_html(
 
 @cache
 def _template() -> Template:
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"The report's page needs Jinja: {install_extra('benchmark')}.") from error
+    from jinja2 import Environment, StrictUndefined
+
     # Names come from result files: whatever they hold, it is text.
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
