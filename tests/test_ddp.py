@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from oracle import TEXTS, pixels
-from torch import multiprocessing
+from two_processes import run_in_two
 
 from unisim_metrics import UniSimRanking, UniSimScore, load_model
 
@@ -54,8 +51,6 @@ def batches(kind: str) -> list[tuple[Any, ...]]:
 def run(rank: int, port: int, threads: int, directory: str, output: str) -> None:
     """One of the two processes: every metric on every split, and what it computed to a file."""
     torch.set_num_threads(threads)  # sums of floats depend on it
-    if sys.platform == "linux":  # where a machine's own name does not resolve, gloo needs to be told
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.distributed.init_process_group(
         "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2, timeout=timedelta(seconds=120)
     )
@@ -119,12 +114,7 @@ def same(first: Any, second: Any) -> bool:
 def processes(tiny_clip_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of the two processes computed."""
     output = tmp_path_factory.mktemp("processes")
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port = server.getsockname()[1]
-    multiprocessing.spawn(
-        run, args=(port, torch.get_num_threads(), str(tiny_clip_dir), str(output)), nprocs=2
-    )
+    run_in_two(run, torch.get_num_threads(), str(tiny_clip_dir), str(output))
     return [torch.load(output / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from torch import distributed, multiprocessing
+from torch import distributed
+from two_processes import run_in_two
 
 from unisim_metrics.benchmark.running.processes import Processes, join_processes
 
@@ -62,10 +62,7 @@ def work_together(rank: int, port: int, out: Path) -> None:
 
 
 def test_all_processes_end_as_the_leader_does(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(work_together, (port, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
+    run_in_two(work_together, tmp_path)
     leader, other = ((tmp_path / name).read_text(encoding="utf-8").splitlines() for name in "01")
     assert leader == [
         "plain KeyError 'gone'",

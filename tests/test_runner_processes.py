@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import sys
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from benchmark_runs import timeless, write_distinct_sets
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
+from two_processes import run_in_two, set_launcher_environment
 
 from unisim_metrics import load_model
 from unisim_metrics.benchmark import run
@@ -81,12 +80,9 @@ def ask(model: EncoderModel, root: Path, results: Path) -> tuple[int, int]:
 
 def work(rank: int, port: int, threads: int, directory: str, root: str, out: str) -> None:
     torch.set_num_threads(threads)  # sums of floats depend on it
-    if sys.platform == "linux":  # where a machine's own name does not resolve, gloo needs to be told
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     model = load_model(Path(directory), truncate=False)
     assert isinstance(model, EncoderModel)
-    # As torchrun and accelerate launch start processes.
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    set_launcher_environment(rank, port)
     counts = ask(model, Path(root), Path(out) / "launched")
     for name in ("RANK", "WORLD_SIZE"):
         del os.environ[name]
@@ -124,11 +120,7 @@ def outcomes(
     model = load_model(tiny_clip_dir, truncate=False)
     assert isinstance(model, EncoderModel)
     alone = ask(model, root, out / "alone")
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port = server.getsockname()[1]
-    arguments = (port, torch.get_num_threads(), str(tiny_clip_dir), str(root), str(out))
-    multiprocessing.spawn(work, args=arguments, nprocs=2)
+    run_in_two(work, torch.get_num_threads(), str(tiny_clip_dir), str(root), str(out))
     return out, [alone, *(torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2))]
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pillow_processors import CLIPImageProcessorPil
 from tiny_training import RECIPE, file_size_limit, pools_of, trainer_of, weights_of, write_images
-from torch import multiprocessing
 from transformers import AutoTokenizer, CLIPModel
+from two_processes import run_in_two, set_launcher_environment
 
 from unisim_metrics import load_model
 from unisim_metrics.benchmark import load_dataset
@@ -381,11 +378,7 @@ class TestTrainer:
 
 def train_in_a_process(rank: int, port: int, directory: str, images: str, output: str) -> None:
     """One of two processes under the environment that `accelerate launch` sets."""
-    if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
+    set_launcher_environment(rank, port)
     torch.set_num_threads(1)
     paths = [Path(images) / f"{i}.png" for i in range(10)]
     trainer = trainer_of(RECIPE, Path(directory), paths, Path(output) / "run", held_out=pools_of(paths[1:]))
@@ -399,15 +392,7 @@ def test_two_processes_equal_one(tiny_clip_dir: Path, tmp_path: Path) -> None:
     """Losses, weights, texts, validations, and the triplets that an unreadable image costs."""
     paths = write_images(tmp_path / "images")
     paths[0].unlink()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.start_processes(
-        train_in_a_process,
-        (port, str(tiny_clip_dir), str(paths[0].parent), str(tmp_path)),
-        nprocs=2,
-        start_method="spawn",
-    )
+    run_in_two(train_in_a_process, str(tiny_clip_dir), str(paths[0].parent), str(tmp_path))
     alone = trainer_of(RECIPE, tiny_clip_dir, paths, tmp_path / "alone", held_out=pools_of(paths[1:]))
     reports: list[Report] = list(alone.train())
     assert alone.unreadable[str(paths[0])] > 6

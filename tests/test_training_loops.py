@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import runpy
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 from torch import Tensor, nn
-from torch.multiprocessing import start_processes
+from two_processes import run_in_two, set_launcher_environment
 
 from unisim_metrics.functional import unisim_score
 from unisim_metrics.models import load_model
@@ -94,11 +93,7 @@ class TestLightning:
 
 def train_in_a_process(rank: int, port: int, photos: str, model: str, output: str) -> None:
     """One of two processes under the environment that `accelerate launch` sets."""
-    if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
+    set_launcher_environment(rank, port)
     os.environ["ACCELERATE_USE_CPU"] = "true"
     torch.set_num_threads(1)
     history = example("accelerate_loop.py")["train"](Path(photos), 1, model)
@@ -128,15 +123,7 @@ class TestAccelerate:
     def test_two_processes_score_each_photo_once(
         self, photos: Path, tmp_path: Path, tiny_clip_dir: Path
     ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        start_processes(
-            train_in_a_process,
-            (port, str(photos), str(tiny_clip_dir), str(tmp_path)),
-            nprocs=2,
-            start_method="spawn",
-        )
+        run_in_two(train_in_a_process, str(photos), str(tiny_clip_dir), str(tmp_path))
         histories = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
         assert histories[0] == histories[1]
         alone = example("accelerate_loop.py")["train"](photos, 0, str(tiny_clip_dir))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,8 @@ import pytest
 import torch
 from tiny_scenes import tiny_scene_pipeline
 from torch import Tensor, nn
-from torch.multiprocessing import start_processes
 from torch.utils.data import DataLoader, TensorDataset
+from two_processes import run_in_two, set_launcher_environment
 
 from unisim_metrics.integrations.validation import UniSimValidation
 
@@ -304,11 +302,7 @@ class TestAccelerate:
 
 def train_in_a_process(rank: int, port: int, share: bool, fails: bool, output: str) -> None:
     """One of two processes under the environment that `accelerate launch` sets."""
-    if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
+    set_launcher_environment(rank, port)
     os.environ["ACCELERATE_USE_CPU"] = "true"
     torch.set_num_threads(1)
     made: list[int] = []
@@ -337,10 +331,7 @@ def train_in_a_process(rank: int, port: int, share: bool, fails: bool, output: s
 
 
 def two_processes(folder: Path, share: bool, fails: bool = False) -> list[dict[str, Any]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    start_processes(train_in_a_process, (port, share, fails, str(folder)), nprocs=2, start_method="spawn")
+    run_in_two(train_in_a_process, share, fails, str(folder))
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -350,8 +341,6 @@ def fit_in_a_process(rank: int, port: int, output: str) -> None:
 
     from unisim_metrics.integrations.validation.lightning import UniSimValidationCallback
 
-    if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     callback = UniSimValidationCallback(validation())
@@ -378,27 +367,28 @@ def fit_in_a_process(rank: int, port: int, output: str) -> None:
 
 
 class TestTwoProcesses:
-    @pytest.fixture(autouse=True)
+    @pytest.fixture(scope="class", autouse=True)
     def installed(self) -> None:
         pytest.importorskip("accelerate", reason="accelerate is not installed")
 
-    def test_the_main_process_by_itself(self, tmp_path: Path) -> None:
-        first, second = two_processes(tmp_path, share=False)
+    @pytest.fixture(scope="class")
+    def alone(self, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+        """What both found where the main process validates by itself."""
+        return two_processes(tmp_path_factory.mktemp("alone"), share=False)
+
+    def test_the_main_process_by_itself(self, alone: list[dict[str, Any]]) -> None:
+        first, second = alone
         assert torch.equal(first["level"], second["level"])  # DDP goes on
         assert first["made"] == 2 * list(range(6))  # three steps of each process: two validations
         assert second["made"] == [] and second["state"]["validations"] == []
 
-    def test_shared(self, tmp_path: Path) -> None:
-        alone_folder, shared_folder = tmp_path / "alone", tmp_path / "shared"
-        alone_folder.mkdir()
-        shared_folder.mkdir()
-        alone, _ = two_processes(alone_folder, share=False)
-        first, second = two_processes(shared_folder, share=True)
+    def test_shared(self, alone: list[dict[str, Any]], tmp_path: Path) -> None:
+        first, second = two_processes(tmp_path, share=True)
         assert first["made"] == 2 * [0, 2, 4] and second["made"] == 2 * [1, 3, 5]
-        assert first["state"] == second["state"] == alone["state"]
-        assert torch.equal(first["level"], alone["level"])
+        assert first["state"] == second["state"] == alone[0]["state"]
+        assert torch.equal(first["level"], alone[0]["level"])
         resumed = UniSimValidation(
-            PROMPTS, {"brightness": brightness}, seeds_per_prompt=2, path=shared_folder / "history.jsonl"
+            PROMPTS, {"brightness": brightness}, seeds_per_prompt=2, path=tmp_path / "history.jsonl"
         )
         assert resumed.state_dict() == first["state"]
 
@@ -410,10 +400,7 @@ class TestTwoProcesses:
 
     def test_lightning_tells_the_others(self, tmp_path: Path) -> None:
         pytest.importorskip("lightning", reason="lightning is not installed")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        start_processes(fit_in_a_process, (port, str(tmp_path)), nprocs=2, start_method="spawn")
+        run_in_two(fit_in_a_process, str(tmp_path))
         first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
         assert first["state"] == second["state"]
         assert [record["step"] for record in first["state"]["validations"]] == [0, STEPS // 2]
