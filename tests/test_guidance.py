@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -312,11 +313,32 @@ class TestGuidance:
         assert (painted[0] - painted[1]).abs().mean() > 0.01
         assert callback.steps == [0, 1, 2, 3]
 
-    def test_two_guides_of_inpainting_are_refused(self, reward: UniSimReward) -> None:
+    def test_two_guides_of_inpainting_move_by_both(self, reward: UniSimReward) -> None:
+        tiny = Tiny("sd-inpaint", steps=1)
+        moved = []
+        for scales in ((), (0.3,), (0.3, 0.2)):
+            guides = [UniSimGuidanceCallback(tiny.pipe, reward, scale=scale, **ALWAYS) for scale in scales]
+            with ExitStack() as entered:
+                for guide in guides:
+                    entered.enter_context(guide)
+                moved.append(tiny(MultiPipelineCallbacks(guides), output_type="latent"))
+        first, both = moved[1] - moved[0], moved[2] - moved[0]
+        assert not first.chunk(2, dim=2)[0].any()
+        # Both see the image before any move, so that the moves are those of one reward in two parts.
+        torch.testing.assert_close(both, first * 5 / 3, atol=1e-5, rtol=1e-4)
+
+    def test_inpainting_after_a_foreign_callback_is_refused(self, reward: UniSimReward) -> None:
         tiny = Tiny("sd-inpaint")
-        first, second = (UniSimGuidanceCallback(tiny.pipe, reward) for _ in range(2))
-        with pytest.raises(ValueError, match="Sum several rewards in one"), first, second:
-            tiny(MultiPipelineCallbacks([first, second]))
+        guide = UniSimGuidanceCallback(tiny.pipe, reward, **ALWAYS)
+
+        def moved_first(pipe: Any, index: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
+            return guide(pipe, index, timestep, {**tensors, "latents": tensors["latents"] + 1})
+
+        with (
+            pytest.raises(ValueError, match=r"another library moved the latents first\. Call that one last"),
+            guide,
+        ):
+            tiny(moved_first)
 
     @pytest.mark.parametrize("name", ["sd", "flux"])
     def test_together_with_scores(self, name: str, reward: UniSimReward, tiny_model: EncoderModel) -> None:
@@ -328,6 +350,23 @@ class TestGuidance:
         torch.testing.assert_close(score.scores[-1], reward(images), atol=2e-5, rtol=0)
         # Both see the preview of the same step, before it is moved.
         torch.testing.assert_close(guide.rewards, score.scores[guide.steps], atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("name", ["sd", "sd-inpaint", "sd-inpaint-9", "flux-inpaint"])
+    def test_scores_are_of_what_was_before_the_move(
+        self, name: str, reward: UniSimReward, tiny_model: EncoderModel
+    ) -> None:
+        """In the last step, too, and whichever comes first: only what inpainting pastes is no prediction there."""
+        tiny = Tiny(name)
+        scores = []
+        for first in ("guide", "score"):
+            guide = UniSimGuidanceCallback(tiny.pipe, reward, scale=0.5, **ALWAYS)
+            score = UniSimScoreCallback(tiny.pipe, "a photo of a dog", model_name_or_path=tiny_model)
+            with guide, score:
+                images = tiny(MultiPipelineCallbacks([guide, score] if first == "guide" else [score, guide]))
+            assert guide.steps == score.steps == [0, 1, 2, 3]
+            scores.append(score.scores)
+            assert (scores[-1][-1] - reward(images)).abs().max() > 1e-4
+        assert torch.equal(*scores)
 
     def test_window_and_schedule(self, reward: UniSimReward) -> None:
         pipe = Tiny("sd").pipe

@@ -222,6 +222,22 @@ class TestGuidance:
         # What is scored is the image before its move, as it is rewarded.
         torch.testing.assert_close(found["unisim_scores"][:2], found["unisim_rewards"])
 
+    def test_scores_of_inpainting_are_of_what_was_before_the_move(self, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("sdxl")
+        mask = Image.new("L", (SIZE, SIZE), 0)
+        mask.paste(255, (0, SIZE // 2, SIZE, SIZE))
+        call = {**tiny.arguments, "image": Image.new("RGB", (SIZE, SIZE), "red"), "mask_image": mask}
+        reward = UniSimReward(PROMPT, model_name_or_path=tiny_model)
+        guidance = UniSimGuidanceBlock(reward, scale=0.5, window=(0.0, 1.0))
+        score = UniSimScoreBlock(PROMPT, model_name_or_path=tiny_model)
+        scores = [
+            modular("StableDiffusionXLAutoBlocks", tiny.pipe, *blocks)(
+                **call, strength=1.0, generator=seeded(), output="unisim_scores"
+            )
+            for blocks in ((guidance, score), (score, guidance))
+        ]
+        assert torch.equal(*scores)
+
 
 class TestBlocks:
     def test_the_blocks_that_were_given_stay_as_they_are(self, tiny_model: EncoderModel) -> None:

@@ -21,6 +21,9 @@ from .previews import Step, StepRecorder
 from .sampling import check_makes_images
 from .schedulers import check_scheduler
 
+# What a callback that moved the latents hands on beside them: those that the pipeline had made.
+_MADE = "unisim_made"
+
 
 class UniSimCallback(PipelineCallback):  # type: ignore[misc]
     """A callback that knows the predicted image of every step; not to be used by itself.
@@ -89,20 +92,32 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
         if step_index == 0:
             self.reset()
         self._called = True
-        changed = self.after_step(step_index, self.recorder.last, callback_kwargs["latents"])
+        latents = callback_kwargs["latents"]
+        made = callback_kwargs.get(_MADE, latents)
+        changed = self.after_step(step_index, self.recorder.last, latents, made)
         if changed is None:
             return callback_kwargs
         if self.decoder.family.deaf:
-            callback_kwargs["latents"].copy_(changed)
+            latents.copy_(changed)
             return callback_kwargs
-        return {**callback_kwargs, "latents": changed}
+        return {**callback_kwargs, "latents": changed, _MADE: made}
 
     def reset(self) -> None:
         """Forget the sampling run before."""
         raise NotImplementedError
 
-    def after_step(self, index: int, step: Step, latents: Tensor) -> Tensor | None:
-        """Work on a step; return other latents, or None to leave them as they are."""
+    def after_step(self, index: int, step: Step, latents: Tensor, made: Tensor) -> Tensor | None:
+        """Work on a step.
+
+        Args:
+            index: Its number, from 0.
+            step: What the scheduler did.
+            latents: The latents after the step, as callbacks before this one left them.
+            made: The latents as the pipeline made them: what the scheduler did, and what inpainting pasted.
+
+        Returns:
+            Other latents, or None to leave them as they are.
+        """
         raise NotImplementedError
 
     def check_batch(self, batch: int) -> None:
@@ -197,15 +212,15 @@ def pastes_back(pipe: DiffusionPipeline) -> bool:
     return bool(config.get("in_channels") != 2 * autoencoder(pipe).config.get("latent_channels", 0) + 1)
 
 
-def predicted(step: Step, latents: Tensor, last: bool) -> Tensor:
+def predicted(step: Step, made: Tensor, last: bool) -> Tensor:
     """The predicted image of a step as the pipeline would finish it.
 
     Args:
         step: The step.
-        latents: What the pipeline made of its result: inpainting pastes the kept part of the picture into it.
+        made: What the pipeline made of its result: inpainting pastes the kept part of the picture into it.
         last: Whether it is the last step, after which what was pasted is the picture itself, without noise.
     """
     x0 = step.x0()
-    if not last or latents is step.result or latents.shape != step.result.shape:
+    if not last or made is step.result or made.shape != step.result.shape:
         return x0
-    return torch.where(latents == step.result.to(latents.dtype), x0, latents.to(x0.dtype))
+    return torch.where(made == step.result.to(made.dtype), x0, made.to(x0.dtype))

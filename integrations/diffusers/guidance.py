@@ -118,7 +118,7 @@ class UniSimGuidanceCallback(UniSimCallback):
         """Check, before the first step, that a batch of so many images can be rewarded."""
         self.reward.check(batch)
 
-    def after_step(self, index: int, step: Step, latents: Tensor) -> Tensor | None:
+    def after_step(self, index: int, step: Step, latents: Tensor, made: Tensor) -> Tensor | None:
         """Move the latents if the step is one to guide."""
         count = self.steps_in_run
         if index == 0 and self.through_denoiser:
@@ -135,7 +135,7 @@ class UniSimGuidanceCallback(UniSimCallback):
         ):
             move = self._move(index, step, scale) * step.next_signal()
             if self.pastes_back:
-                move = move * _free(latents, step.result)
+                move = move * _free(made, step.result)
             guided: Tensor = (usable(latents) + padded(move, latents).to(latents.device)).to(latents.dtype)
         self.steps.append(index)
         keep_edit(step.scheduler)
@@ -213,18 +213,18 @@ def check_guidance(
         raise ValueError(f"Argument `inner_steps` must be at least 1, but got {inner_steps}.")
 
 
-def _free(latents: Tensor, result: Tensor) -> Tensor:
+def _free(made: Tensor, result: Tensor) -> Tensor:
     """Where the pipeline left the latents as the scheduler made them: not in the part that inpainting keeps.
 
     Raises:
         ValueError: If that is nowhere.
     """
-    if latents is result or latents.shape != result.shape:
+    if made is result or made.shape != result.shape:
         return torch.ones_like(result)
-    free: Tensor = usable(latents) == usable(result)
+    free: Tensor = usable(made) == usable(result)
     if not bool(free.any()):
         raise ValueError(
-            "There is nothing to guide: the mask of inpainting keeps everything, or another callback moved the"
-            " latents first. Sum several rewards in one `UniSimReward`."
+            "There is nothing to guide: the mask of inpainting keeps everything, or a callback of another library moved"
+            " the latents first. Call that one last."
         )
     return free

@@ -188,6 +188,7 @@ class UniSimBlock(ModularPipelineBlocks):  # type: ignore[misc]
         run = getattr(block_state, f"_{self.name}", None)
         if run is None:
             run = self._begin(components, block_state)
+        block_state.unisim_made = None
         with run.recorder:
             for block in self.sub_blocks.values():
                 components, block_state = block(components, block_state, **place)
@@ -197,9 +198,11 @@ class UniSimBlock(ModularPipelineBlocks):  # type: ignore[misc]
                     f"`{type(self).__name__}` must stand around the steps of a denoising loop, but none of"
                     f" {', '.join(self.sub_blocks)} called the scheduler's `step`."
                 )
-            changed = run.after_step(place["i"], step, block_state.latents)
+            # A block within this one may have moved the latents.
+            made = block_state.latents if block_state.unisim_made is None else block_state.unisim_made
+            changed = run.after_step(place["i"], step, block_state.latents, made)
         if changed is not None:
-            block_state.latents = changed
+            block_state.latents, block_state.unisim_made = changed, made
         for result in self.results():
             setattr(block_state, result.name, getattr(run, result.attribute))
         return components, block_state

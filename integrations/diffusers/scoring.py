@@ -175,12 +175,12 @@ class UniSimScoreCallback(UniSimCallback):
         self.target.check(batch)
 
     @torch.no_grad()
-    def after_step(self, index: int, step: Step, latents: Tensor) -> Tensor | None:
+    def after_step(self, index: int, step: Step, latents: Tensor, made: Tensor) -> Tensor | None:
         """Score the preview; return it in the place of the latents if sampling may end."""
         count = self.steps_in_run
         if self._chosen is not None and not {index, index - count} & self._chosen:
             return None
-        x0 = predicted(step, latents, last=index == count - 1)
+        x0 = predicted(step, made, last=index == count - 1)
         pictures = self.decoder.preview(step, x0)
         self._scores.append(self.target.scores(visible(self.model, pictures)).cpu())
         self.steps.append(index)
