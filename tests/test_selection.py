@@ -9,12 +9,13 @@ import pytest
 import torch
 from comparing import OnlyCompares
 from conftest import write_tokenizer
-from diffusers import DDPMPipeline, UNet2DModel
+from diffusers import DDPMPipeline, StableDiffusionPipeline, UNet2DModel
 from diffusion import Tiny, scheduler, steps_taken
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from docs.experiments.tiny_pipelines import SIZE
 from unisim_metrics import UniSimScore
 from unisim_metrics.functional import unisim_score
 from unisim_metrics.integrations.diffusers import best_of_n
@@ -249,11 +250,6 @@ class TestWrongUse:
             ("sd", {"prune": {1: 4}}, "from fewer than 4 to 1 or more"),
             ("sd", {"prune": {1: 0}}, "from fewer than 4 to 1 or more"),
             (
-                "flux-inpaint",
-                {"batch_size": 2, "padding_mask_crop": 8},
-                "with `padding_mask_crop` it takes but one picture",
-            ),
-            (
                 "sd",
                 {"prune": {1: 2}, "callback_on_step_end": print},
                 "`callback_on_step_end` must not be given",
@@ -272,6 +268,61 @@ class TestWrongUse:
             )
         assert calls == []
         assert tiny.state() == before
+
+    @pytest.mark.parametrize("settings", [{"batch_size": 2}, {"prune": {0: 1}}])
+    def test_a_pipeline_that_draws_once_for_all(
+        self, settings: dict[str, Any], tiny_model: EncoderModel
+    ) -> None:
+        class OneNoise(StableDiffusionPipeline):  # type: ignore[misc]
+            def prepare_latents(self, batch_size: int, *rest: Any) -> Tensor:
+                *shape, generator, latents = rest
+                one: Tensor = super().prepare_latents(1, *shape, generator[0], latents)
+                return one.expand(batch_size, -1, -1, -1)
+
+        tiny = Tiny("sd", images=1)
+        tiny.pipe = OneNoise(**tiny.pipe.components, requires_safety_checker=False)
+        tiny.pipe.set_progress_bar_config(disable=True)
+        tiny(generator=[seeded(0)])
+        calls, before = steps_taken(tiny.pipe), tiny.state()
+        with pytest.raises(
+            ValueError, match=r"1 for OneNoise, whose .* apart: it draws something once for all"
+        ):
+            best_of_n(
+                tiny.pipe, n=2, reference=TEXT, model_name_or_path=tiny_model, **settings, **tiny.arguments
+            )
+        assert calls == []
+        assert tiny.state() == before
+
+    def test_a_crop_around_the_mask(self, tiny_model: EncoderModel) -> None:
+        tiny = Tiny("flux-inpaint", images=1)
+        tiny.arguments.update(
+            image=Image.new("RGB", (SIZE, SIZE), "red"),
+            mask_image=Image.new("L", (SIZE, SIZE), 255),
+            padding_mask_crop=8,
+            output_type="pil",
+        )
+        alone(tiny, 0)
+        calls, before = steps_taken(tiny.pipe), tiny.state()
+        with pytest.raises(ValueError, match="with `padding_mask_crop` it takes but one picture"):
+            best_of_n(
+                tiny.pipe, n=2, reference=TEXT, model_name_or_path=tiny_model, batch_size=2, **tiny.arguments
+            )
+        assert calls == []
+        assert tiny.state() == before
+
+    def test_pictures_that_do_not_fit_the_batch(self, tiny_model: EncoderModel) -> None:
+        """What the pipeline itself says of them is heard, though it is called twice."""
+        tiny = Tiny("flux-img2img", images=1)
+        pictures = torch.rand(2, 3, SIZE, SIZE, generator=seeded(0))
+        with pytest.raises(ValueError, match="Cannot duplicate `image` of batch size 2 to 3"):
+            best_of_n(
+                tiny.pipe,
+                n=3,
+                batch_size=3,
+                reference=TEXT,
+                model_name_or_path=tiny_model,
+                **{**tiny.arguments, "image": pictures},
+            )
 
     def test_no_pipeline(self) -> None:
         with pytest.raises(TypeError, match=r"`pipe` must be a `DiffusionPipeline`, but got builtins\.str"):

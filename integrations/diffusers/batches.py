@@ -1,17 +1,26 @@
 """Several images of one prompt in one call of a pipeline: what it has to be given for each of them.
 
-A pipeline repeats a prompt by itself. What it gets in the place of a prompt it repeats or does not, and some draw the
-noise of a picture that they start from once for the whole batch: then an image would not be that of its seed.
+A pipeline repeats a prompt by itself. What it gets in the place of a prompt it repeats or does not. Of a picture that
+it starts from some pipelines take one for all images, but draw the noise of it from the first generator alone: then an
+image would not be that of its seed. No signature tells which do so, but what they draw does: a pipeline that has not
+drawn the same from each generator, when it comes to its networks, is called again with a picture for each image.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from .components import networks
+from .listening import wrapped
+
+T = TypeVar("T")
 
 LAYERS_FIRST = ("_llama3",)
 """How the names of embeddings end that have the layers of their encoder in the first dimension and then the batch."""
@@ -19,76 +28,145 @@ LAYERS_FIRST = ("_llama3",)
 # What pipelines take in the place of a prompt, with a row or an entry for each.
 _PER_PROMPT = re.compile("prompt|^(negative_)?(image_embed|attention_mask|prior_token_ids)")
 
-# The pictures that pipelines encode once, unless they get one for each image. By how their names begin.
-_ENCODED_ONCE: dict[str, tuple[str, ...]] = {
-    "ChromaImg2Img": ("image",),
-    "ChromaInpaint": ("image",),
-    "FluxControlImg2Img": ("image",),
-    "FluxControlInpaint": ("image",),
-    "FluxControlNetImg2Img": ("image",),
-    "FluxControlNetInpaint": ("image",),
-    "FluxFill": ("image",),
-    "FluxImg2Img": ("image",),
-    "FluxInpaint": ("image",),
-    "HunyuanImageRefiner": ("image",),
-    "Kandinsky5I2I": ("image",),
+# Pipelines that need more for each image than the picture; by how their names begin. Others repeat masks and pictures
+# of a control themselves, and would do so once more.
+_PICTURES: dict[str, tuple[str, ...]] = {
     "KandinskyV22Inpaint": ("image", "mask_image"),
-    "QwenImageImg2Img": ("image",),
-    "QwenImageInpaint": ("image",),
-    "StableDiffusion3Img2Img": ("image",),
-    "StableDiffusion3Inpaint": ("image",),
-    "StableDiffusion3PAGImg2Img": ("image",),
-    "StableDiffusionControlNetInpaint": ("image",),
-    "StableDiffusionControlNetPAGInpaint": ("image",),
-    "StableDiffusionInpaint": ("image",),
-    "StableDiffusionPAGInpaint": ("image",),
-    "StableDiffusionXLControlNetInpaint": ("image",),
-    "StableDiffusionXLControlNetUnionInpaint": ("image",),
-    "StableDiffusionXLInpaint": ("image",),
-    "StableDiffusionXLPAGInpaint": ("image",),
     "ZImageControlNetInpaint": ("image", "mask_image", "control_image"),
-    "ZImageImg2Img": ("image",),
     "ZImageInpaint": ("image", "mask_image"),
 }
 
-# The same where embeddings stand in the place of a prompt; with a prompt these pipelines repeat the picture themselves.
-_ENCODED_ONCE_BESIDE_EMBEDDINGS = {"Kandinsky3Img2Img": ("image",), "KandinskyV22Img2Img": ("image",)}
-
-# Pipelines that make something else of a batch than of each of its images.
-_MIXED = {
-    "AltDiffusionImg2Img": "it lays out several pictures otherwise in memory than one, and rounds them otherwise",
-    "StableDiffusionPanorama": "it mixes the views of one image with those of others",
-}
+# Pipelines that make something else of a batch than of each of its images, though they draw alike for all.
+_MIXED = {"StableDiffusionPanorama": "it mixes the views of one image with those of others"}
 
 
-def check_batch(pipe: Any, arguments: Mapping[str, Any]) -> None:
-    """Check that the images of one call are those of their seeds.
+class DrawnOnce(Exception):
+    """A pipeline drew something once for all images of a call, rather than for each from its own generator."""
+
+
+def check_batch(pipe: Any) -> None:
+    """Check that a pipeline makes no other images in one call than alone, as far as its name tells.
 
     Args:
         pipe: The pipeline.
-        arguments: What it will be called with.
 
     Raises:
-        ValueError: If they are not.
+        ValueError: If it cannot.
     """
-    name = type(pipe).__name__
-    why = next((why for begin, why in _MIXED.items() if name.startswith(begin)), None)
-    if (
-        why is None
-        and arguments.get("padding_mask_crop") is not None
-        and _encoded_once(name, "prompt" in arguments)
-    ):
-        why = "with `padding_mask_crop` it takes but one picture"
+    why = next((why for begin, why in _MIXED.items() if type(pipe).__name__.startswith(begin)), None)
     if why is not None:
-        raise ValueError(
-            f"Arguments `prune` and `batch_size` must be None and 1 for {name}, whose candidates cannot be told apart:"
-            f" {why}."
+        raise _not_apart(pipe, why)
+
+
+class Batches:
+    """Calls of a pipeline for several images of one prompt.
+
+    Args:
+        pipe: The pipeline.
+        arguments: What it is called with for one image.
+    """
+
+    def __init__(self, pipe: Any, arguments: Mapping[str, Any]) -> None:
+        self._pipe = pipe
+        self._arguments = arguments
+        # What has to come for each image, as far as is known.
+        self._pictures = next(
+            (more for begin, more in _PICTURES.items() if type(pipe).__name__.startswith(begin)), ()
         )
 
+    def call(self, run: Callable[[dict[str, Any]], T], count: int) -> T:
+        """Call the pipeline, again with a picture for each image if it draws something of it once.
 
-def repeated(pipe: Any, arguments: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Arguments for `count` images of one prompt."""
-    pictures = _encoded_once(type(pipe).__name__, "prompt" in arguments)
+        Args:
+            run: Calls the pipeline with the arguments that it gets and new generators, within `drawn_for_each`.
+            count: How many images.
+
+        Returns:
+            What `run` returns.
+
+        Raises:
+            ValueError: If the images cannot be those of their seeds. It is found before the first step.
+        """
+        if not self._pictures:
+            try:
+                return run(repeated(self._arguments, count))
+            except DrawnOnce:
+                if self._arguments.get("padding_mask_crop") is not None:
+                    raise _not_apart(
+                        self._pipe, "with `padding_mask_crop` it takes but one picture"
+                    ) from None
+                self._pictures = ("image",)
+        try:
+            return run(repeated(self._arguments, count, self._pictures))
+        except DrawnOnce as error:
+            why = _not_apart(self._pipe, "it draws something once for all of them")
+            raise error.__cause__ or why from None
+
+
+@contextmanager
+def drawn_for_each(pipe: Any, generators: Sequence[torch.Generator]) -> Iterator[None]:
+    """Let a pipeline come to its networks only if it has drawn the same from each generator.
+
+    Args:
+        pipe: The pipeline.
+        generators: Those that it is called with.
+
+    Raises:
+        DrawnOnce: If it has not. Where it then failed, as some do that have one picture for several images, its error
+            is the cause.
+    """
+    draws = _Draws(generators)
+
+    def check(arguments: dict[str, Any]) -> None:
+        if not draws.alike:
+            raise DrawnOnce
+
+    with ExitStack() as watching:
+        for network in networks(pipe):
+            watching.enter_context(wrapped(network, "forward", check))
+        watching.enter_context(draws)
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:
+            if draws.alike:
+                raise
+            raise DrawnOnce from error
+    check({})  # of a pipeline whose networks are no modules of torch
+
+
+class _Draws(TorchFunctionMode):
+    """Keeps what was drawn from generators: of each the functions, with the shapes of what they gave."""
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self._drawn: dict[torch.Generator, list[tuple[Any, Any]]] = {one: [] for one in generators}
+
+    @property
+    def alike(self) -> bool:
+        """Whether the same was drawn from each."""
+        first, *others = self._drawn.values()
+        return all(other == first for other in others)
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Keep the call of a function that draws from one of the generators."""
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        generator = kwargs.get("generator")
+        if isinstance(generator, torch.Generator) and generator in self._drawn:
+            self._drawn[generator].append((function, result.shape))
+        return result
+
+
+def repeated(arguments: Mapping[str, Any], count: int, pictures: Sequence[str] = ()) -> dict[str, Any]:
+    """Arguments for `count` images of one prompt.
+
+    Args:
+        arguments: Those for one image.
+        count: How many images.
+        pictures: The arguments of which there is to be one for each image, too.
+    """
     given = {
         name: _pictures(value, count) if name in pictures and value is not None else value
         for name, value in arguments.items()
@@ -102,9 +180,11 @@ def repeated(pipe: Any, arguments: Mapping[str, Any], count: int) -> dict[str, A
     }
 
 
-def _encoded_once(name: str, has_prompt: bool) -> tuple[str, ...]:
-    pipelines = _ENCODED_ONCE if has_prompt else _ENCODED_ONCE | _ENCODED_ONCE_BESIDE_EMBEDDINGS
-    return next((names for begin, names in pipelines.items() if name.startswith(begin)), ())
+def _not_apart(pipe: Any, why: str) -> ValueError:
+    return ValueError(
+        f"Arguments `prune` and `batch_size` must be None and 1 for {type(pipe).__name__}, whose candidates cannot be"
+        f" told apart: {why}."
+    )
 
 
 def _pictures(value: Any, count: int) -> Any:

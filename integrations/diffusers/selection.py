@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,7 +19,7 @@ from unisim_metrics.prompts import PromptsLike, check_prompts
 from unisim_metrics.signature import signature
 from unisim_metrics.tasks import Method, Task, check_method, check_task, modalities, resolve_task
 
-from .batches import check_batch, repeated
+from .batches import Batches, check_batch, drawn_for_each
 from .noise import Noise, drawn
 from .pruning import Pruned, Pruner, check_pruning
 from .sampling import as_wanted, check_call, images_of, output_type_for
@@ -157,18 +158,19 @@ def best_of_n(
     if prune is not None:
         check_pruning(pipe, prune, n, pipe_kwargs)
     if together:
-        check_batch(pipe, pipe_kwargs)
+        check_batch(pipe)
     judge = _Judge(model_name_or_path, prompt, reference, task, method, prompts, pipe._execution_device)
 
     given = pipe_kwargs if prompt is None else {"prompt": prompt, **pipe_kwargs}
     dropped: list[Pruned] = []
     if prune is not None:
-        with Pruner(pipe, prune, seeds, judge.scores, batch_size) as pruner:
-            output = pipe(
-                **repeated(pipe, given, n),
-                generator=pruner.generators,
-                callback_on_step_end=pruner,
-            )
+
+        def run(arguments: dict[str, Any]) -> tuple[Pruner, Any]:
+            pruner = Pruner(pipe, prune, seeds, judge.scores, batch_size)
+            with pruner, drawn_for_each(pipe, pruner.generators):
+                return pruner, pipe(**arguments, generator=pruner.generators, callback_on_step_end=pruner)
+
+        pruner, output = Batches(pipe, given).call(run, n)
         noises, dropped = [Noise((one,)) for one in pruner.seeds], pruner.dropped
         images = pruner.survivors(as_wanted(images_of(output), wanted))
         scores = judge.scores(images)
@@ -201,15 +203,20 @@ def best_of_n(
 
 def _made(pipe: Any, given: Mapping[str, Any], noises: Sequence[Noise], batch_size: int) -> list[Any]:
     """The images of some noises, batch by batch."""
-    batches = []
-    for start in range(0, len(noises), batch_size):
-        with drawn(noises[start : start + batch_size]) as generators:
-            if batch_size == 1:
-                output = pipe(**given, generator=generators[0])
-            else:
-                output = pipe(**repeated(pipe, given, len(generators)), generator=generators)
-        batches.append(images_of(output))
-    return batches
+    if batch_size == 1:
+        return [images_of(_called(pipe, [noise], given)) for noise in noises]
+    batches = Batches(pipe, given)
+    parts = [noises[start : start + batch_size] for start in range(0, len(noises), batch_size)]
+    return [images_of(batches.call(partial(_called, pipe, part), len(part))) for part in parts]
+
+
+def _called(pipe: Any, noises: Sequence[Noise], arguments: Mapping[str, Any]) -> Any:
+    """What a pipeline makes of some noises."""
+    with drawn(noises) as generators:
+        if len(generators) == 1:
+            return pipe(**arguments, generator=generators[0])
+        with drawn_for_each(pipe, generators):
+            return pipe(**arguments, generator=generators)
 
 
 def _joined(batches: Sequence[Any]) -> Any:
