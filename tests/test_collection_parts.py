@@ -1,23 +1,28 @@
-"""Tables that are cut into shards: the parts are the whole in its order, none too long, and small to read."""
+"""Tables and archives cut into shards: the parts are the whole in its order, none too long, and small to read."""
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import tarfile
 import tempfile
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
 import pytest
-from collection_files import encoded, texts
+from collection_files import encoded, texts, write_archive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
 from unisim_metrics import UniSimScorer, score_collection
+from unisim_metrics.collections import planning
+from unisim_metrics.collections.archives import cut_archive, read_archive
 from unisim_metrics.collections.pairs import Source
 from unisim_metrics.collections.planning import Plan, Shard
 from unisim_metrics.collections.rows import KEY, Wanted
@@ -92,6 +97,70 @@ def test_the_parts_of_a_jsonl_file(lines: list[bytes], ends: bool, most: int) ->
         assert list(Plan([str(path)], WANTED, most)) == shards
 
 
+def read_parts(path: Path, most: int) -> list[list[str]]:
+    """The keys of the samples that each part of an archive has."""
+    parts = cut_archive(str(path), most)
+    return [[row[KEY] for row in read_archive(str(path), WANTED, part)] for part in parts]
+
+
+NAMES = st.sampled_from(
+    [
+        "0.png",
+        "0.json",
+        "1.png",
+        "1.txt",
+        "a/1.png",
+        "a.b/2.PNG",
+        "none",
+        ".hidden",
+        "é.png",
+        "x" * 150 + ".png",
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(NAMES, max_size=14), st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]), st.integers(1, 5)
+)
+def test_the_parts_of_an_archive(names: list[str], form: int, most: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.tar"
+        with tarfile.open(path, "w", format=form) as archive:
+            for number, name in enumerate(names):
+                entry = tarfile.TarInfo(name)
+                entry.size = number * 100
+                archive.addfile(entry, io.BytesIO(bytes(entry.size)))
+        samples = [name for name in names if re.search(r"(^|/)[^./]+\.[^/]*$", name)]
+        keys = [key for key, _ in groupby(re.sub(r"\.[^/]*$", "", name) for name in samples)]
+        read = read_parts(path, most)
+        assert [key for part in read for key in part] == keys
+        assert all(len(part) == most for part in read[:-1]) and len(read[-1]) <= most
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 1), st.integers(1, 5))
+def test_an_archive_that_ends_early_is_read_in_parts_as_in_whole(share: float, most: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        members = [(f"{number}.png", bytes(300 * number)) for number in range(8)]
+        path = write_archive(Path(folder) / "a.tar", members)
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+        whole = [row[KEY] for row in read_archive(str(path), WANTED)]
+        assert [key for part in read_parts(path, most) for key in part] == whole
+
+
+def test_only_large_plain_archives_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = [(f"{number}.png", b"") for number in range(5)]
+    plain = write_archive(tmp_path / "a.tar", members)
+    packed = write_archive(tmp_path / "b.tar.gz", members, "w:gz")
+    plan = Plan([str(plain), str(packed)], WANTED, 2)
+    assert [shard.part for shard in plan] == [WHOLE, WHOLE]
+    monkeypatch.setattr(planning, "LARGE_ARCHIVE", plain.stat().st_size - 1)
+    shards = list(plan)
+    assert [shard.count() for shard in shards] == [2, 2, 1, None]
+    assert len({shard.inputs_hash() for shard in shards}) == 4
+
+
 def test_small_and_damaged_tables_are_one_part(tmp_path: Path) -> None:
     assert list(cut_parquet(str(write_groups(tmp_path / "a.parquet", [3, 2])), 5)) == [WHOLE]
     assert list(cut_parquet(str(write_groups(tmp_path / "none.parquet", [])), 5)) == [WHOLE]
@@ -134,8 +203,11 @@ def test_a_row_group_takes_no_more_memory_than_a_piece_of_it(tmp_path: Path) -> 
     assert most < 16 * megabyte
 
 
-@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
-def test_a_cut_table_is_scored_as_the_whole(kind: str, tiny_clip_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "tar"])
+def test_what_is_cut_is_scored_as_the_whole(
+    kind: str, tiny_clip_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "LARGE_ARCHIVE", 0)
     count = 11
     path = tmp_path / f"a.{kind}"
     if kind == "parquet":
@@ -143,6 +215,12 @@ def test_a_cut_table_is_scored_as_the_whole(kind: str, tiny_clip_dir: Path, tmp_
             {"image": encoded(count, broken=[4]), "prompt": texts(count), "id": range(count)}
         )
         parquet.write_table(table, path, row_group_size=4)
+    elif kind == "tar":
+        members = []
+        for number, content in enumerate(encoded(count, broken=[4])):
+            fields = {"prompt": texts(count)[number], "id": number}
+            members += [(f"{number}.png", content), (f"{number}.json", json.dumps(fields).encode())]
+        write_archive(path, members)
     else:
         for number, content in enumerate(encoded(count, broken=[4])):
             (tmp_path / f"{number}.png").write_bytes(content)

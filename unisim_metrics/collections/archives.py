@@ -6,6 +6,7 @@ import json
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from typing_extensions import Self
@@ -14,7 +15,7 @@ from unisim_metrics.collections.cells import Unreadable
 from unisim_metrics.collections.pairs import Source
 from unisim_metrics.collections.rows import Row, Wanted
 from unisim_metrics.collections.stores import open_file, refuse_to_guess
-from unisim_metrics.collections.tables import as_text
+from unisim_metrics.collections.tables import WHOLE, Part, as_text
 from unisim_metrics.images.files import is_image_name
 
 # Larger members are named, not read: no image is.
@@ -30,7 +31,31 @@ _NO_HEADER: tuple[type[tarfile.HeaderError], ...] = tuple(
 Sample = Mapping[str, bytes | Unreadable]
 
 
-def read_archive(name: str, wanted: Wanted) -> Iterator[Row]:
+def cut_archive(name: str, most: int) -> Iterator[Part]:
+    """Yield the parts of a plain archive of this machine, whose headers are read once to find them.
+
+    Args:
+        name: The archive. Of one that cannot be read on, the last part is all that follows.
+        most: How many samples a part has at most.
+    """
+    start = samples = offset = 0
+    key = None
+    try:
+        with open_file(name) as stored, tarfile.open(fileobj=stored, mode="r:", tarinfo=_Member) as archive:
+            for member, found, _ in _members(archive):
+                if found == key:
+                    continue
+                if samples == most:
+                    yield Part(start, samples, offset)
+                    start, samples, offset = start + samples, 0, member.offset
+                key, samples = found, samples + 1
+    except (OSError, tarfile.TarError):
+        yield Part(start, None, offset)
+        return
+    yield Part(start, samples, offset) if start else WHOLE
+
+
+def read_archive(name: str, wanted: Wanted, part: Part = WHOLE) -> Iterator[Row]:
     """Yield the samples of an archive, in its order; one that cannot be read on is one row that tells why.
 
     A column is a member by its extension (`jpg`, `txt`, `ref.png`), or a field of the sample's `json`. The column
@@ -39,17 +64,23 @@ def read_archive(name: str, wanted: Wanted) -> Iterator[Row]:
     Args:
         name: The archive, compressed or not.
         wanted: The columns.
+        part: Which samples; all but the whole are of a plain archive.
 
     Raises:
         OSError: If a store does not answer.
     """
     key = ""
     try:
-        with open_file(name) as stored, tarfile.open(fileobj=stored, mode="r|*", tarinfo=_Member) as archive:
-            for key, sample in _samples(archive):
-                values = {source.column: _find(sample, source) for source in wanted.scored if source.column}
-                values |= {column: _text(sample, column) for column in wanted.kept}
-                yield wanted.row(name, key, values)
+        with open_file(name) as stored:
+            if part.offset:
+                stored.seek(part.offset)
+            with tarfile.open(fileobj=stored, mode="r|*", tarinfo=_Member) as archive:
+                for key, sample in islice(_samples(archive), part.rows):
+                    values = {
+                        source.column: _find(sample, source) for source in wanted.scored if source.column
+                    }
+                    values |= {column: _text(sample, column) for column in wanted.kept}
+                    yield wanted.row(name, key, values)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         refuse_to_guess(name, error)
         reason = (
@@ -72,20 +103,25 @@ class _Member(tarfile.TarInfo):
 def _samples(archive: tarfile.TarFile) -> Iterator[tuple[str, Sample]]:
     """Yield keys with their members by extension; members of a key stand together."""
     key, sample = None, dict[str, bytes | Unreadable]()
+    for member, found, extension in _members(archive):
+        if key is not None and key != found:
+            yield key, sample
+            sample = {}
+        key = found
+        sample[extension] = _read(archive, member)
+    if key is not None:
+        yield key, sample
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str, str]]:
+    """Yield the members that belong to samples, each with the sample's key and its extension."""
     for member in archive:
         folder, slash, file = member.name.rpartition("/")
         stem, dot, extension = file.partition(".")
-        if not member.isfile() or not stem or not dot:
-            continue
-        if key is not None and key != folder + slash + stem:
-            yield key, sample
-            sample = {}
-        key = folder + slash + stem
-        sample[extension.lower()] = _read(archive, member)
-        # A stream remembers every member that it has passed.
+        if member.isfile() and stem and dot:
+            yield member, folder + slash + stem, extension.lower()
+        # An archive remembers every member that it has passed.
         archive.members = []  # type: ignore[attr-defined]
-    if key is not None:
-        yield key, sample
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | Unreadable:

@@ -9,7 +9,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from unisim_metrics.collections.archives import read_archive
+from unisim_metrics.collections.archives import cut_archive, read_archive
 from unisim_metrics.collections.attempts import NOTHING, Deadly
 from unisim_metrics.collections.rows import Row, Wanted
 from unisim_metrics.collections.stores import expand_ranges, has_magic, is_url, match, size_of
@@ -25,7 +25,11 @@ from unisim_metrics.collections.tables import (
 )
 from unisim_metrics.images.files import is_image_name, walk_images
 
-_ARCHIVES = (".tar", ".tar.gz", ".tgz")
+LARGE_ARCHIVE = 2**30
+"""Of how many bytes on an archive is cut: to find the samples of all that there are would take a read for each."""
+
+_PLAIN = (".tar",)
+_ARCHIVES = (*_PLAIN, ".tar.gz", ".tgz")
 _JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET = (".parquet",)
 DATA_SUFFIXES = (*_ARCHIVES, *_JSON_LINES, *_PARQUET)
@@ -39,7 +43,7 @@ class Shard:
         index: Its place.
         names: Image files, or one archive or table.
         wanted: The columns that are read.
-        part: Which rows of a table.
+        part: Which rows of a table, or samples of an archive.
     """
 
     index: int
@@ -91,7 +95,7 @@ class Shard:
         name = self.names[0]
         lower = name.lower()
         if lower.endswith(_ARCHIVES):
-            return read_archive(name, self.wanted)
+            return read_archive(name, self.wanted, self.part)
         if lower.endswith(_PARQUET):
             return read_parquet(name, self.wanted, size, self.part)
         if lower.endswith(_JSON_LINES):
@@ -118,18 +122,18 @@ def is_data(name: str) -> bool:
 
 
 class Plan:
-    """The shards of inputs, in their order: it can be gone through again, and keeps nothing but where it cut lines.
+    """The shards of inputs, in their order: it can be gone through again, and keeps nothing but where it cut files.
 
     Args:
         inputs: Folders, globs, image files, archives and tables, in any order; paths or URLs.
         wanted: The columns that are read.
-        rows_per_shard: How many image files, or rows of a table, make a shard at most; an archive is one, however
-            large.
+        rows_per_shard: How many image files, rows of a table or samples of a large archive make a shard at most; any
+            other archive is one.
     """
 
     def __init__(self, inputs: Sequence[str], wanted: Wanted, rows_per_shard: int) -> None:
         self._inputs, self._wanted, self._most = inputs, wanted, rows_per_shard
-        self._lines: dict[str, list[Part]] = {}
+        self._cuts: dict[str, list[Part]] = {}
 
     def __iter__(self) -> Iterator[Shard]:
         """Yield the shards one after the other.
@@ -155,14 +159,18 @@ class Plan:
         lower = name.lower()
         if lower.endswith(_PARQUET):
             return cut_parquet(name, self._most)
-        if not lower.endswith(_JSON_LINES):
+        if lower.endswith(_JSON_LINES):
+            cut = cut_json_lines
+        elif lower.endswith(_PLAIN) and not is_url(name) and size_of(name) > LARGE_ARCHIVE:
+            cut = cut_archive
+        else:
             return [WHOLE]
-        # To find lines takes a look at all of a file: once is enough, and of most there is one part.
-        if name in self._lines:
-            return self._lines[name]
-        parts = list(cut_json_lines(name, self._most))
+        # To find lines or samples takes a look at all of a file: once is enough, and of most there is one part.
+        if name in self._cuts:
+            return self._cuts[name]
+        parts = list(cut(name, self._most))
         if len(parts) > 1:
-            self._lines[name] = parts
+            self._cuts[name] = parts
         return parts
 
 

@@ -19,12 +19,12 @@ _BUFFER = 2**20
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of a table that stand together.
+    """Rows of a table, or samples of an archive, that stand together.
 
     Attributes:
-        start: How many rows of a Parquet file, or lines of a JSONL file, stand before them.
+        start: How many rows of a Parquet file, lines of a JSONL file or samples of an archive stand before them.
         rows: How many they are; None for all that follow.
-        offset: The byte of a JSONL file where they begin.
+        offset: The byte of a JSONL file or an archive where they begin.
     """
 
     start: int = 0
