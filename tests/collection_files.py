@@ -59,4 +59,4 @@ def leave_mark(attempts: Attempts, size: int = 4, asked: int = 0, done: int = 0)
     for _ in range(asked):
         next(attempt.watch(iter([None]), size))
     attempt.finish(done)
-    attempt._file.close()  # as the system does
+    attempt._mark._file.close()  # type: ignore[attr-defined]  # as the system does

@@ -2,7 +2,8 @@
 
     python interrupted_collections.py MODEL INPUT OUT KILLS
 
-Prints how often each output folder's job was killed: the first one not at all.
+OUT is a folder or a URL, of `shelf_store` too. Prints how often each output folder's job was killed: the first one not
+at all.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import shelf_store  # noqa: F401  # registers its URLs
 import torch
 from torch import Tensor
 
@@ -37,7 +39,7 @@ def slow(encode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return encode_slowly
 
 
-def start(model: EncoderModel, source: Path, folder: Path) -> int:
+def start(model: EncoderModel, source: Path, folder: str) -> int:
     """Start a job in a process of its own and return its id."""
     child = os.fork()
     if child:
@@ -54,7 +56,7 @@ def start(model: EncoderModel, source: Path, folder: Path) -> int:
 
 def main() -> None:
     """Run from the command line."""
-    directory, source, out = (Path(argument) for argument in sys.argv[1:4])
+    directory, source, out = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     torch.set_num_threads(1)
     model = load_model(directory)
     assert isinstance(model, EncoderModel)
@@ -62,7 +64,7 @@ def main() -> None:
     killed: list[int] = []
     duration = 0.0
     while sum(killed) < int(sys.argv[4]):
-        folder = out / f"{len(killed):02}"
+        folder = f"{out}/{len(killed):02}"
         killed.append(0)
         while True:
             begin = time.perf_counter()

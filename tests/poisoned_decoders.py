@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 POISON = b"POISON: kills its reader"
@@ -35,14 +36,16 @@ if pause := {pause}:
 """
 
 
-def environment(folder: Path, pause: float = 0) -> dict[str, str]:
+def environment(folder: Path, pause: float = 0, modules: Sequence[str] = ()) -> dict[str, str]:
     """The variables with which Python has that decoder, and finds the modules of the tests.
 
     Args:
         folder: Where it stands; a new one.
         pause: How many seconds each PNG takes, for deaths to fall into.
+        modules: What else is imported at the start.
     """
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(_PLUGIN.format(pause=pause))
+    imports = "".join(f"import {module}\n" for module in modules)
+    (folder / "sitecustomize.py").write_text(_PLUGIN.format(pause=pause) + imports)
     paths = [str(folder), str(Path(__file__).parent), *filter(None, sys.path)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -10,23 +10,28 @@ from collection_files import leave_mark
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unisim_metrics.collections.attempts import NOTHING, Attempts, Deadly, any_died
+from unisim_metrics.collections.attempts import NOTHING, Attempts, Deadly, has_died
+from unisim_metrics.collections.folders import WORK, open_folder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "work").mkdir()
-    return tmp_path / "work"
+    (tmp_path / WORK).mkdir()
+    return tmp_path / WORK
 
 
 def test_an_attempt_that_ends_leaves_nothing(folder: Path) -> None:
-    attempts = Attempts(folder, 2, "now")
+    attempts = Attempts(open_folder(folder), 2, "now")
     attempt = attempts.begin()
-    assert attempts.died == 1 and any_died(folder)
+    assert attempts.died == 1 and has_died(open_folder(folder.parent))
     assert list(attempt.watch(iter("abc"), 10)) == ["a", "b", "c"]
     attempt.finish(10)
     attempt.end()
-    assert (attempts.died, attempts.calls_for_search, any_died(folder)) == (0, False, False)
+    assert (attempts.died, attempts.calls_for_search, has_died(open_folder(folder.parent))) == (
+        0,
+        False,
+        False,
+    )
     assert list(folder.iterdir()) == []
 
 
@@ -38,17 +43,17 @@ def test_one_death_of_this_run_calls_for_a_search_and_of_others_it_takes_three(
     before: int, now: int, calls: bool, folder: Path
 ) -> None:
     for _ in range(before):
-        leave_mark(Attempts(folder, 2, "before"))
+        leave_mark(Attempts(open_folder(folder), 2, "before"))
     for _ in range(now):
-        leave_mark(Attempts(folder, 2, "now"))
-    assert Attempts(folder, 2, "now").calls_for_search is calls
-    assert not Attempts(folder, 20, "now").calls_for_search
+        leave_mark(Attempts(open_folder(folder), 2, "now"))
+    assert Attempts(open_folder(folder), 2, "now").calls_for_search is calls
+    assert not Attempts(open_folder(folder), 20, "now").calls_for_search
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 80)), min_size=1, max_size=3))
 def test_the_suspects_are_the_rows_that_were_in_work(spans: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryDirectory() as name:
-        attempts = Attempts(Path(name), 0, "now")
+        attempts = Attempts(open_folder(Path(name)), 0, "now")
         for asked, done in spans:
             leave_mark(attempts, 4, asked, done)
         assert attempts.suspects() == (min(done for _, done in spans), max(4 * asked for asked, _ in spans))
@@ -56,7 +61,7 @@ def test_the_suspects_are_the_rows_that_were_in_work(spans: list[tuple[int, int]
 
 @pytest.mark.parametrize("content", [b"", b"          12", b"\0" * 26])
 def test_of_a_mark_that_was_lost_all_rows_are_suspect(content: bytes, folder: Path) -> None:
-    attempts = Attempts(folder, 0, "now")
+    attempts = Attempts(open_folder(folder), 0, "now")
     leave_mark(attempts, asked=3, done=4)
     (mark,) = folder.iterdir()
     mark.write_bytes(content)
@@ -64,13 +69,13 @@ def test_of_a_mark_that_was_lost_all_rows_are_suspect(content: bytes, folder: Pa
 
 
 def test_what_was_found_stands_in_the_place_of_the_marks(folder: Path) -> None:
-    attempts, others = Attempts(folder, 2, "now"), Attempts(folder, 3, "now")
+    attempts, others = Attempts(open_folder(folder), 2, "now"), Attempts(open_folder(folder), 3, "now")
     assert attempts.deadly == NOTHING
     leave_mark(attempts)
     leave_mark(others)
     found = Deadly({7: "“it” died", 12: "again"}, 40, "no way on", 1, "now")
     attempts.settle(found)
     assert (attempts.died, others.died) == (0, 1)
-    assert Attempts(folder, 2, "later").deadly == found and others.deadly == NOTHING
+    assert Attempts(open_folder(folder), 2, "later").deadly == found and others.deadly == NOTHING
     attempts.forget()
     assert attempts.deadly == NOTHING and others.died == 1

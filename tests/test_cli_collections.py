@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,27 @@ def test_what_cannot_be_read_ends_with_status_1(photos_folder: Path, model: tupl
     assert stopped.status == 1 and "more than the 0 allowed" in stopped.err
     other = unisim("score", "photos", *model, "--engine", "local", "-o", "out", "--task", "contrast")
     assert other.status == 2 and "must be a folder of the same signature" in other.err
+
+
+def test_who_waits_for_the_job_loads_nothing_for_it(photos_folder: Path, model: tuple[str, ...]) -> None:
+    program = (
+        "import sys\n"
+        "from unisim_metrics.cli import app\n"
+        "status = app(standalone_mode=False)\n"
+        "print(status, sorted({'torch', 'pyarrow', 'numpy', 'PIL'} & sys.modules.keys()))\n"
+    )
+    arguments = ["score", "photos", *model, "--engine", "local", "-o", "out", "--json"]
+    with open("printed", "w") as printed:  # a pipe would end with the last of the processes
+        subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            timeout=600,
+            check=False,
+        )
+    told = Path("printed").read_text()
+    assert told.splitlines()[-1] == "None []", told
+    assert Path("out/_SUCCESS").exists()
 
 
 @pytest.mark.parametrize(

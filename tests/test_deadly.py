@@ -19,6 +19,7 @@ from unisim_metrics import UniSimScorer, load_model
 from unisim_metrics.collections.apart import ProcessDied
 from unisim_metrics.collections.attempts import Attempts, Deadly
 from unisim_metrics.collections.deadly import search_deadly
+from unisim_metrics.collections.folders import open_folder
 from unisim_metrics.collections.planning import Shard
 from unisim_metrics.collections.rows import Row, Wanted
 from unisim_metrics.images import Preprocessing, decode_image, preprocess
@@ -107,7 +108,7 @@ def search(
     """Search a shard with traps, after a process has died with some rows in work."""
     shard = Traps(0, ("a.tar",), Wanted(scorer.sources), traps=traps, **settings)
     folder.mkdir(exist_ok=True)
-    attempts = Attempts(folder, 0, "now")
+    attempts = Attempts(open_folder(folder), 0, "now")
     for _ in range(died):
         leave_mark(attempts, COUNT + 4, asked=1)
     search_deadly(shard, scorer, attempts)
@@ -165,7 +166,7 @@ def test_a_process_that_is_asked_to_end_is_no_proof(scorer: UniSimScorer, tmp_pa
 
 
 def test_rows_that_were_done_are_not_suspect(scorer: UniSimScorer, tmp_path: Path) -> None:
-    attempts = Attempts(tmp_path, 0, "now")
+    attempts = Attempts(open_folder(tmp_path), 0, "now")
     leave_mark(attempts, asked=2, done=4)
     shard = Traps(0, ("a.tar",), Wanted(scorer.sources), traps={3: Kill(), 5: Kill(), 8: Kill()})
     search_deadly(shard, scorer, attempts)
@@ -201,7 +202,7 @@ def test_a_row_that_kills_the_model_is_found_at_the_second_death(tmp_path: Path)
     scorer = UniSimScorer(model, batch_size=4, device="cpu")
     shard = Traps(0, ("a.tar",), Wanted(scorer.sources), images=tuple(files))
     for found in ({}, {2: "The process died while scoring it: SIGBUS."}):
-        attempts = Attempts(tmp_path, 0, "now")
+        attempts = Attempts(open_folder(tmp_path), 0, "now")
         leave_mark(attempts, 4, asked=1)
         search_deadly(shard, scorer, attempts)
         assert attempts.deadly.rows == found
@@ -214,6 +215,6 @@ def test_a_shard_that_nothing_is_found_in_is_given_up(scorer: UniSimScorer, tmp_
         search(tmp_path, scorer, {})
     # Another run begins anew: those before may have been ended by somebody.
     shard = Traps(0, ("a.tar",), Wanted(scorer.sources))
-    later = Attempts(tmp_path, 0, "later")
+    later = Attempts(open_folder(tmp_path), 0, "later")
     search_deadly(shard, scorer, later)
     assert later.deadly.fruitless == 1

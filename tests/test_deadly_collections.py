@@ -21,7 +21,8 @@ from pyarrow import parquet
 from test_image_compatibility import bomb
 
 from unisim_metrics import UniSimScorer, score_collection
-from unisim_metrics.collections.output import has_died
+from unisim_metrics.collections.attempts import has_died
+from unisim_metrics.collections.folders import open_folder
 
 SCRIPT = """
 import os, sys
@@ -143,7 +144,7 @@ def test_a_command_that_is_ended_takes_its_job_along_and_the_next_goes_on(
     with FileLock(tmp_path / "out" / ".unisim.lock", timeout=60):
         pass
     assert not (tmp_path / "out" / "_SUCCESS").exists()
-    assert has_died(tmp_path / "out") is is_killed
+    assert has_died(open_folder(tmp_path / "out")) is is_killed
     monkeypatch.chdir(tmp_path)
     scorer = UniSimScorer(tiny_clip_dir, resample="bicubic", batch_size=2)
     assert score_collection("photos", "out", scorer, rows_per_shard=10).skipped >= 2

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 import re
 import sys
+import time
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -20,13 +24,15 @@ from unisim_metrics.cli.terminal import errors, print_note
 
 if TYPE_CHECKING:
     from unisim_metrics.cli.scoring import Scoring
-    from unisim_metrics.collections import Progress
+    from unisim_metrics.collections import CollectionReport, Progress
 
 app = typer.Typer(
     no_args_is_help=True, help="What `unisim score --engine` has written: its summary, its best."
 )
 
-FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of Parquet shards.")]
+FolderArgument = Annotated[
+    str, typer.Argument(metavar="DIR", help="A folder of Parquet shards, or a URL that stands for one.")
+]
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def score_collection(
     scoring: Scoring,
     against: tuple[str | None, Path | None],
     options: CollectionOptions,
-    folder: Path | None,
+    folder: str | None,
     printed: Output,
 ) -> None:
     """Score a collection into the folder of `--output`, and print what was done.
@@ -83,16 +89,46 @@ def score_collection(
         ValueError: If there is no folder, or an option is out of its range.
         typer.Exit: With 1, if something could not be scored.
     """
-    from unisim_metrics.collections import UniSimScorer
-    from unisim_metrics.collections import score_collection as score
+    from unisim_metrics.collections.folders import open_folder
+    from unisim_metrics.collections.supervision import run_supervised
 
     if folder is None:
         raise ValueError("Option --output must name a folder with --engine.")
     printed.chosen()
+    scoring.check()
+    check_text(against[0], "--text")
+    scoring.tell_of_model()
+    job = partial(_score, inputs, scoring, against, options, folder)
+    start = time.perf_counter()
+    with _ProgressLine() as line:
+        if options.engine == "local":
+            report = run_supervised(job, open_folder(folder), line.show)
+        else:
+            report = job(uuid.uuid4().hex, line.show)
+    seconds = time.perf_counter() - start
+    done = {"rows": report.rows, "unreadable": report.errors, "shards": report.shards}
+    fresh = {"made before": report.skipped, "seconds": round(seconds, 1)}
+    printed.write(Result([done | fresh], title=f"Scored into {report.output}", signature=report.signature))
+    if report.errors:
+        print_note(f"`unisim collection summarize {report.output}` tells more; unisim_error has the reasons.")
+        raise typer.Exit(1)
+
+
+def _score(
+    inputs: list[str],
+    scoring: Scoring,
+    against: tuple[str | None, Path | None],
+    options: CollectionOptions,
+    folder: str,
+    run: str,
+    tell: Callable[[Progress], object],
+) -> CollectionReport:
+    """What the process that does the work does: all that needs torch."""
+    from unisim_metrics.collections import UniSimScorer
+    from unisim_metrics.collections.job import Job
+
     task, method = scoring.check()
     text, reference = against
-    check_text(text, "--text")
-    scoring.tell_of_model()
     devices = [pick_device(name) for name in (scoring.device or "").split(",") if name]
     scorer = UniSimScorer(
         scoring.model,
@@ -112,25 +148,17 @@ def score_collection(
     settings: dict[str, Any] = (
         {} if options.rows_per_shard is None else {"rows_per_shard": options.rows_per_shard}
     )
-    with _ProgressLine() as line:
-        report = score(
-            inputs,
-            folder,
-            scorer,
-            engine=cast(Any, options.engine),
-            devices=devices or None,
-            max_bad=options.max_bad,
-            concurrency=options.concurrency,
-            progress=line.show,
-            supervised=options.engine == "local",
-            **settings,
-        )
-    done = {"rows": report.rows, "unreadable": report.errors, "shards": report.shards}
-    fresh = {"made before": report.skipped, "seconds": round(report.seconds, 1)}
-    printed.write(Result([done | fresh], title=f"Scored into {report.output}", signature=report.signature))
-    if report.errors:
-        print_note(f"`unisim collection summarize {report.output}` tells more; unisim_error has the reasons.")
-        raise typer.Exit(1)
+    job = Job(
+        inputs,
+        folder,
+        scorer,
+        engine=cast(Any, options.engine),
+        devices=devices or None,
+        concurrency=options.concurrency,
+        max_bad=options.max_bad,
+        **settings,
+    )
+    return job(run, tell)
 
 
 @app.command("summarize")

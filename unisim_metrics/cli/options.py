@@ -90,6 +90,15 @@ OutputOption = Annotated[
         "--output", "-o", help="Write the result to this .json, .csv or .md file.", rich_help_panel=_OUTPUT
     ),
 ]
+ScoreOutputOption = Annotated[
+    str | None,  # a path would lose one of the slashes of a URL
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write the result to this .json, .csv or .md file; with --engine the shards into this folder or URL.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 GuardOption = Annotated[
     bool,
     typer.Option(
@@ -173,7 +182,7 @@ RowsPerShardOption = Annotated[
     typer.Option(
         "--rows-per-shard",
         min=1,
-        help="Image files that make a shard; 10000. A table or an archive is one.",
+        help="Image files or rows of a table that make a shard; 10000. An archive is one, unless it is large.",
         rich_help_panel=_COLLECTION,
     ),
 ]

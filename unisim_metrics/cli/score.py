@@ -56,7 +56,7 @@ def score(
     form: opt.FormatOption = None,
     as_json: opt.JsonOption = False,
     as_csv: opt.CsvOption = False,
-    output: opt.OutputOption = None,
+    output: opt.ScoreOutputOption = None,
     guard_formulas: opt.GuardOption = False,
     save_figure: opt.FigureOption = None,
     engine: opt.EngineOption = None,
@@ -89,7 +89,7 @@ def score(
         printed = Output(form, as_json, as_csv, guarded=guard_formulas)
         score_collection(inputs, scoring, (text, reference), collection, output, printed)
         return
-    destination = Output(form, as_json, as_csv, output, guard_formulas)
+    destination = Output(form, as_json, as_csv, None if output is None else Path(output), guard_formulas)
     destination.check()
     figure.check(save_figure)
     checked, _ = scoring.check()

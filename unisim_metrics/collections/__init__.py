@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from unisim_metrics.lazy import lazily
 
 if TYPE_CHECKING:
-    from unisim_metrics.collections.collection import CollectionReport, score_collection
+    from unisim_metrics.collections.collection import score_collection
     from unisim_metrics.collections.progress import Progress
+    from unisim_metrics.collections.report import CollectionReport
     from unisim_metrics.collections.scorer import UniSimScorer
     from unisim_metrics.collections.summary import Summary, filter_collection, summarize_collection
 
@@ -28,8 +29,9 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "collection": ("CollectionReport", "score_collection"),
+        "collection": ("score_collection",),
         "progress": ("Progress",),
+        "report": ("CollectionReport",),
         "scorer": ("UniSimScorer",),
         "summary": ("Summary", "filter_collection", "summarize_collection"),
     },

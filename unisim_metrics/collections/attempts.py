@@ -10,10 +10,9 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
-from unisim_metrics.text_files import write_text
+from unisim_metrics.collections.folders import WORK, Folder, Mark
 
 _T = TypeVar("_T")
 
@@ -53,17 +52,17 @@ class Attempts:
         run: What tells this run from those before.
     """
 
-    def __init__(self, folder: Path, index: int, run: str) -> None:
+    def __init__(self, folder: Folder, index: int, run: str) -> None:
         self.run = run
         self._folder = folder
         self._prefix = f"{index:05}-"
-        self._found = folder / f"{self._prefix}deadly.json"
+        self._found = f"{self._prefix}deadly.json"
 
     @property
     def deadly(self) -> Deadly:
         """What was found so far."""
         try:
-            found = json.loads(self._found.read_text(encoding="utf-8"))
+            found = json.loads(self._folder.read(self._found))
         except FileNotFoundError:
             return NOTHING
         return Deadly(**found | {"rows": {int(row): reason for row, reason in found["rows"].items()}})
@@ -77,46 +76,47 @@ class Attempts:
     def calls_for_search(self) -> bool:
         """Whether what has died calls for a look at the rows."""
         marks = self._marks()
-        return len(marks) >= _TELLING or any(self.run in mark.name for mark in marks)
+        return len(marks) >= _TELLING or any(self.run in mark for mark in marks)
 
     def suspects(self) -> tuple[int, int | None]:
         """The rows that were in work when processes died: the first, and the one behind the last; None for all."""
-        spans = [_read_span(mark) for mark in self._marks()]
+        spans = [_read_span(self._folder, mark) for mark in self._marks()]
         if None in spans or not spans:
             return 0, None
         return min(span[0] for span in spans if span), max(span[1] for span in spans if span)
 
     def settle(self, deadly: Deadly) -> None:
         """Note what was found, in the place of the marks that led to it."""
-        write_text(self._found, json.dumps(vars(deadly), ensure_ascii=False))
+        self._folder.write(self._found, json.dumps(vars(deadly), ensure_ascii=False))
         for mark in self._marks():
-            mark.unlink(missing_ok=True)
+            self._folder.remove(mark)
 
     def begin(self) -> Attempt:
         """Leave a mark for as long as the shard is in work."""
-        return Attempt(self._folder / f"{self._prefix}{self.run}-{uuid.uuid4().hex}{_MARK}")
+        return Attempt(self._folder.mark(f"{self._prefix}{self.run}-{uuid.uuid4().hex}{_MARK}"))
 
     def forget(self) -> None:
         """Remove all that is known: the shard is complete."""
-        for file in self._folder.glob(f"{self._prefix}*"):
-            file.unlink(missing_ok=True)
+        for name in self._names():
+            self._folder.remove(name)
 
-    def _marks(self) -> list[Path]:
-        return list(self._folder.glob(f"{self._prefix}*{_MARK}"))
+    def _names(self) -> list[str]:
+        return [name for name in self._folder.names() if name.startswith(self._prefix)]
+
+    def _marks(self) -> list[str]:
+        return [name for name in self._names() if name.endswith(_MARK)]
 
 
 class Attempt:
     """One attempt at a shard. That of a process that dies leaves its mark, which tells the rows that were in work.
 
     Args:
-        mark: The file that stands for it.
+        mark: What stands for it.
     """
 
-    def __init__(self, mark: Path) -> None:
+    def __init__(self, mark: Mark) -> None:
         self._mark = mark
         self._done = self._asked = 0
-        mark.parent.mkdir(exist_ok=True)
-        self._file = mark.open("wb", buffering=0)
         self._write()
 
     def watch(self, batches: Iterator[_T], size: int) -> Iterator[_T]:
@@ -137,24 +137,21 @@ class Attempt:
 
     def end(self) -> None:
         """Remove the mark."""
-        self._file.close()
-        self._mark.unlink(missing_ok=True)
+        self._mark.remove()
 
     def _write(self) -> None:
-        # In one call, always as long: it is there whole or not at all.
-        self._file.seek(0)
-        self._file.write(f"{self._done:12} {self._asked:12}\n".encode())
+        self._mark.write(self._done, self._asked)
 
 
-def any_died(folder: Path) -> bool:
-    """Whether the folder holds marks; while nobody works there, those of processes that died."""
-    return any(folder.glob(f"*{_MARK}"))
+def has_died(output: Folder) -> bool:
+    """Whether a process died while it had shards of an output folder in work. Nobody may work there now."""
+    return any(name.endswith(_MARK) for name in output.within(WORK).names())
 
 
-def _read_span(mark: Path) -> tuple[int, int] | None:
+def _read_span(folder: Folder, mark: str) -> tuple[int, int] | None:
     """The rows that a mark tells; None if it tells none, as that of a machine that lost power."""
     try:
-        found = re.fullmatch(rb" *(\d+) +(\d+)\n", mark.read_bytes())
+        found = re.fullmatch(rb" *(\d+) +(\d+)\n", folder.read(mark))
     except FileNotFoundError:
         return None
     return None if found is None else (int(found[1]), int(found[2]))

@@ -1,46 +1,35 @@
 """The folder that a collection's scores are written to: Parquet shards that are there whole or not at all.
 
-A shard is written in `.unisim-work`, and moves when all of it is on the disk: a file `part-00000.parquet` is complete.
-`_unisim.json` says what the folder holds, and `_SUCCESS` stands where all shards do. The job that works there has
-`.unisim.lock` locked.
+A shard takes its name when all of it is written: a file `part-00000.parquet` is complete. `_unisim.json` says what the
+folder holds, and `_SUCCESS` stands where all shards do.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from typing_extensions import Self
 
 from unisim_metrics.collections.arrow import parquet, pyarrow
-from unisim_metrics.collections.attempts import Attempts, any_died
+from unisim_metrics.collections.attempts import Attempts
 from unisim_metrics.collections.cells import Unreadable
+from unisim_metrics.collections.folders import OWN, WORK, Folder
 from unisim_metrics.collections.planning import Shard
 from unisim_metrics.collections.rows import KEY, SOURCE
 from unisim_metrics.collections.scorer import EMBEDDING, ERROR, SCORE
-from unisim_metrics.text_files import write_text
+from unisim_metrics.collections.stores import is_url
 
 SETTINGS_FILE, SUCCESS_FILE = "_unisim.json", "_SUCCESS"
 SIGNATURE, INPUTS, ERRORS = b"unisim_signature", b"unisim_inputs", b"unisim_errors"
 
 # Rows that make a row group, and wait in memory for it.
 _GROUP = 4096
-_WORK, _LOCK, _TORN = ".unisim-work", ".unisim.lock", ".torn"
-_OWN = ".unisim"
-
-
-def has_died(path: Path) -> bool:
-    """Whether a process died while it had shards of a folder in work. Nobody may work there now."""
-    return any_died(path / _WORK)
 
 
 @dataclass(frozen=True)
@@ -55,16 +44,17 @@ class OutputFolder:
     """The folder of one job.
 
     Args:
-        path: The folder.
+        folder: The folder.
         settings: What makes the rows, by name, the signature among it.
         run: What tells this run of the job from those before.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], run: str) -> None:
-        self.path = path
+    def __init__(self, folder: Folder, settings: Mapping[str, Any], run: str) -> None:
+        self.name = folder.name
+        self.is_stored = is_url(folder.name)
         self.settings = json.loads(json.dumps(settings))
         self._run = run
-        self._work = path / _WORK
+        self._folder, self._work = folder, folder.within(WORK)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -77,57 +67,53 @@ class OutputFolder:
             BlockingIOError: If another job works there.
             OSError: If it cannot be written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        known = self.path / SETTINGS_FILE
-        if not known.exists() and any(not entry.name.startswith(_OWN) for entry in self.path.iterdir()):
+        self._folder.make()
+        names = self._folder.names()
+        if SETTINGS_FILE not in names and not all(name.startswith(OWN) for name in names):
             raise ValueError(
                 f"Argument `output` must be a new folder, an empty one or one that a run was writing to, but"
-                f" {self.path} holds no {SETTINGS_FILE}."
+                f" {self.name} holds no {SETTINGS_FILE}."
             )
-        # The system lets go of it when the process ends, in whatever way.
-        lock = FileLock(self.path / _LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise BlockingIOError(
-                f"Argument `output` must be a folder that no other job is writing to, but one works in {self.path} now."
-            ) from None
-        try:
-            if known.exists():
-                self._check(json.loads(known.read_text(encoding="utf-8")))
+        with self._folder.held():
+            if SETTINGS_FILE in self._folder.names():
+                self._check(json.loads(self._folder.read(SETTINGS_FILE)))
             else:
-                write_text(known, json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n")
-            self._work.mkdir(exist_ok=True)
-            for torn in (*self.path.glob(f"{_OWN}-*"), *self._work.glob(f"*{_TORN}")):
-                if torn.is_file():
-                    torn.unlink()
-            yield
-        finally:
-            with suppress(OSError):  # what is known of shards stays
-                self._work.rmdir()
-            lock.release()
+                self._folder.write(
+                    SETTINGS_FILE, json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
+                )
+            self._work.make()
+            try:
+                yield
+            finally:
+                self._work.remove_if_empty()  # what is known of shards stays
+
+    def names(self) -> frozenset[str]:
+        """What stands in the folder, complete shards among it."""
+        return frozenset(self._folder.names())
 
     def find(self, shard: Shard) -> Written | None:
-        """What a shard holds if it is complete.
+        """What a shard holds if its file, which is there, is complete.
 
-        A file that cannot be read, of a machine that lost power, is removed.
+        A file that is not, of a machine that lost power or a store without whole objects, is removed.
 
         Raises:
             ValueError: If it was made of other inputs.
+            OSError: If a store does not answer.
         """
-        file = self.path / shard.file_name
-        if not file.exists():
-            return None
+        folder, name = self._folder, shard.file_name
+        # Where a disk has lost some of a file, reading it may fail in any way.
+        torn = pyarrow.ArrowException if self.is_stored else (OSError, pyarrow.ArrowException)
         try:
-            metadata = parquet.read_metadata(file)
-        except (OSError, pyarrow.ArrowException):
-            file.unlink()
+            metadata = parquet.read_metadata(folder.place(name), filesystem=folder.arrow)
+        except torn:
+            folder.remove(name)
             return None
         notes = metadata.metadata or {}
         if notes.get(INPUTS, b"").decode() != shard.inputs_hash():
             raise ValueError(
-                f"Argument `output` must be a folder of the same inputs, but {file} was made of others than"
-                f" {shard.names[0]!r} and what follows it: inputs may be added behind those before, not among them."
+                f"Argument `output` must be a folder of the same inputs, but {self.name}/{name} was made of others"
+                f" than {shard.names[0]!r} and what follows it: inputs may be added behind those before, not among"
+                " them."
             )
         return Written(metadata.num_rows, int(notes[ERRORS]))
 
@@ -137,7 +123,7 @@ class OutputFolder:
 
     def write(self, shard: Shard) -> ShardWriter:
         """Begin a shard."""
-        return ShardWriter(self.path / shard.file_name, self._work, shard, self.settings["signature"])
+        return ShardWriter(self._folder, shard, self.settings["signature"])
 
     def complete(self, shards: int, rows: int, errors: int) -> None:
         """Say that all shards are there.
@@ -145,22 +131,23 @@ class OutputFolder:
         Raises:
             ValueError: If there are more than were planned.
         """
-        surplus = self.path / f"part-{shards:05}.parquet"
-        if surplus.exists():
+        surplus = f"part-{shards:05}.parquet"
+        if surplus in self._folder.names():
             raise ValueError(
-                f"Argument `output` must be a folder of the same inputs, but {surplus} is of more than there are now."
+                f"Argument `output` must be a folder of the same inputs, but {self.name}/{surplus} is of more than"
+                " there are now."
             )
-        for file in self._work.glob("*"):
-            file.unlink(missing_ok=True)
+        for name in self._work.names():
+            self._work.remove(name)
         totals = {"shards": shards, "rows": rows, "errors": errors, "signature": self.settings["signature"]}
-        write_text(self.path / SUCCESS_FILE, json.dumps(totals, indent=2) + "\n")
+        self._folder.write(SUCCESS_FILE, json.dumps(totals, indent=2) + "\n")
 
     def _check(self, known: Mapping[str, Any]) -> None:
         for name in {**known, **self.settings}:
             before, now = known.get(name), self.settings.get(name)
             if before != now:
                 raise ValueError(
-                    f"Argument `output` must be a folder of the same {name}, but {self.path} was written with"
+                    f"Argument `output` must be a folder of the same {name}, but {self.name} was written with"
                     f" {before!r}, and now comes {now!r}: choose another folder."
                 )
 
@@ -169,15 +156,14 @@ class ShardWriter:
     """Writes one shard; as a context it leaves nothing behind where the work inside fails.
 
     Args:
-        final: Where it goes.
-        work: The folder where it stands until it is complete, on the same disk.
+        folder: Where it goes.
         shard: The shard.
         signature: What makes its scores.
     """
 
-    def __init__(self, final: Path, work: Path, shard: Shard, signature: str) -> None:
-        self._final = final
-        self._torn = work / f"{uuid.uuid4().hex}{_TORN}"
+    def __init__(self, folder: Folder, shard: Shard, signature: str) -> None:
+        self._folder, self._name = folder, shard.file_name
+        self._torn = folder.scratch()
         self._kept = {name: shard.kept_types().get(name, pyarrow.string()) for name in shard.wanted.kept}
         self._notes = {SIGNATURE: signature.encode(), INPUTS: shard.inputs_hash().encode()}
         self._writer: Any = None
@@ -205,13 +191,12 @@ class ShardWriter:
             self._flush()
 
     def finish(self) -> None:
-        """Put all on the disk, and then the file under its own name."""
+        """Write what waits, and put the file under its own name."""
         self._flush()
         self._writer.add_key_value_metadata({ERRORS: str(self.errors).encode()})
         self._writer.close()
         self._writer = None
-        _sync(self._torn)
-        os.replace(self._torn, self._final)
+        self._folder.take(self._torn, self._name)
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -239,12 +224,3 @@ class ShardWriter:
 
 def _without_reasons(cells: Sequence[Any]) -> list[Any]:
     return [None if isinstance(cell, Unreadable) else cell for cell in cells]
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file is on the disk: a name must not get there before its content."""
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unisim_metrics.collections.arrow import parquet, pyarrow
+from unisim_metrics.collections.folders import open_folder
 from unisim_metrics.collections.order import order_statistics
 from unisim_metrics.collections.output import SETTINGS_FILE, SIGNATURE, SUCCESS_FILE
 from unisim_metrics.collections.scorer import EMBEDDING, ERROR, SCORE
@@ -64,7 +66,7 @@ def summarize_collection(
     Percentiles are exact. The shards are gone through four times, in memory that does not grow with them.
 
     Args:
-        folder: The folder.
+        folder: The folder, a path or a URL of fsspec.
         threshold: Of what score the share at or above it is told.
         bars: How many bars the histogram has.
 
@@ -129,7 +131,7 @@ def filter_collection(
     """Write the rows with the highest scores into one Parquet file, in the order of the shards, without embeddings.
 
     Args:
-        folder: A folder that `score_collection` has completed.
+        folder: A folder that `score_collection` has completed, a path or a URL of fsspec.
         output: The file; it appears when it is complete.
         top: Which share of the rows that have a score is kept, in (0, 1]; of rows that tie at its end all.
         above: The lowest score that is kept.
@@ -148,7 +150,7 @@ def filter_collection(
         raise ValueError(f"Argument `top` must be a share in (0, 1], but got {top}.")
     shards = _Shards(folder)
     if not shards.is_complete:
-        raise ValueError(f"{shards.folder} is not complete: run the job that writes it to its end first.")
+        raise ValueError(f"{shards.name} is not complete: run the job that writes it to its end first.")
     if above is None:
         assert top is not None
         count = sum(scores.size for scores in shards.scores())
@@ -162,26 +164,28 @@ class _Shards:
     """The complete shards of a folder."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self._files = sorted(self.folder.glob("part-*.parquet"), key=lambda file: (len(file.name), file.name))
+        self._folder = open_folder(folder)
+        self.name = self._folder.name
+        names = self._folder.names()
+        self._files = sorted(fnmatch.filter(names, "part-*.parquet"), key=lambda name: (len(name), name))
         if not self._files:
-            hint = "" if (self.folder / SETTINGS_FILE).exists() else f", nor {SETTINGS_FILE}"
+            hint = "" if SETTINGS_FILE in names else f", nor {SETTINGS_FILE}"
             raise ValueError(
-                f"Argument `folder` must hold scores of a collection, but {self.folder} has no part-*.parquet{hint}."
+                f"Argument `folder` must hold scores of a collection, but {self.name} has no part-*.parquet{hint}."
             )
-        self.is_complete = (self.folder / SUCCESS_FILE).exists()
+        self.is_complete = SUCCESS_FILE in names
         self.rows = 0
         signatures = set()
         for file in self._files:
             try:
-                metadata = parquet.read_metadata(file)
+                metadata = parquet.read_metadata(self._folder.place(file), filesystem=self._folder.arrow)
             except pyarrow.ArrowException as error:
-                raise OSError(f"{file} cannot be read: {error}") from error
+                raise OSError(f"{self._folder.place(file)} cannot be read: {error}") from error
             self.rows += metadata.num_rows
             signatures.add((metadata.metadata or {}).get(SIGNATURE, b"").decode())
         if len(signatures) > 1 or "" in signatures:
             raise ValueError(
-                f"Argument `folder` must hold scores of one signature, but {self.folder} has {sorted(signatures)}."
+                f"Argument `folder` must hold scores of one signature, but {self.name} has {sorted(signatures)}."
             )
         self.signature = signatures.pop()
 
@@ -194,7 +198,11 @@ class _Shards:
     def write(self, output: Path, lowest: float) -> int:
         """Write the rows from a score on into a file."""
         fields = [
-            field for field in parquet.read_schema(self._files[0]) if field.name not in (EMBEDDING, ERROR)
+            field
+            for field in parquet.read_schema(
+                self._folder.place(self._files[0]), filesystem=self._folder.arrow
+            )
+            if field.name not in (EMBEDDING, ERROR)
         ]
         schema = pyarrow.schema(fields, {SIGNATURE: self.signature.encode()})
         torn = output.with_name(f".unisim-{output.name}")
@@ -213,5 +221,6 @@ class _Shards:
 
     def _batches(self, columns: Sequence[str]) -> Iterator[Any]:
         for file in self._files:
-            with closing(parquet.ParquetFile(file)) as opened:
+            place, system = self._folder.place(file), self._folder.arrow
+            with closing(parquet.ParquetFile(place, filesystem=system)) as opened:
                 yield from opened.iter_batches(_ROWS, columns=list(columns))

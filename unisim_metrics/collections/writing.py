@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from typing import Any, Protocol
 
 from unisim_metrics.collections.attempts import Attempt
 from unisim_metrics.collections.deadly import search_deadly
-from unisim_metrics.collections.output import OutputFolder
+from unisim_metrics.collections.output import OutputFolder, Written
 from unisim_metrics.collections.planning import Shard
 from unisim_metrics.collections.progress import Tally
 from unisim_metrics.collections.scorer import ERROR, UniSimScorer
+from unisim_metrics.images.threads import MAX_THREADS, ahead
+
+# Shards that are looked for together.
+_FOUND_AT_A_TIME = 32
 
 
 class Counter(Protocol):
@@ -27,12 +32,23 @@ class Counter(Protocol):
 
 def open_shards(shards: Iterator[Shard], folder: OutputFolder, tally: Tally) -> Iterator[Shard]:
     """Yield the shards that are not complete yet, and count the others."""
-    for shard in shards:
-        written = folder.find(shard)
-        if written is None:
-            yield shard
-        else:
-            tally.skip(written.rows, written.errors)
+    there = folder.names()
+
+    def find(shard: Shard) -> Written | None:
+        return folder.find(shard) if shard.file_name in there else None
+
+    # A store takes its time for each of what may be many.
+    for few, found in ahead(_by(shards, _FOUND_AT_A_TIME), find, MAX_THREADS if folder.is_stored else 0):
+        for shard, written in zip(few, found, strict=True):
+            if written is None:
+                yield shard
+            else:
+                tally.skip(written.rows, written.errors)
+
+
+def _by(shards: Iterator[Shard], count: int) -> Iterator[list[Shard]]:
+    while few := list(islice(shards, count)):
+        yield few
 
 
 def write_shards(
