@@ -2,9 +2,10 @@
 
     python ray_collections.py MODEL INPUT OUT STORY
 
-STORY is plain (nobody dies), actor (one at the second shard), actors (ten, at random moments), node (one of three),
-drivers (ten, at random moments; the next one goes on) or poison (a row that kills its reader). It runs in a folder of
-its own: what is killed are processes that work in that folder. `report.json` tells what was done.
+STORY is plain (nobody dies), actor (one at the second shard), actors (several, at random moments), node (one of three),
+drivers (several, at random moments; the next one goes on) or poison (a row that kills its reader). It runs in a folder
+of its own: what is killed are processes that work in that folder. `report.json` tells what was done. OUT is a folder or
+a URL, of `shelf_store` too. How many die of several is the variable `UNISIM_TEST_DEATHS`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ray
+import shelf_store  # noqa: F401  # registers its URLs, here and where it is sent
 from ray.cluster_utils import Cluster
 
 from unisim_metrics import UniSimScorer, score_collection
 from unisim_metrics.collections import Progress
 
-DEATHS = 10
+DEATHS = int(os.environ.get("UNISIM_TEST_DEATHS", "2"))
 
 
 def find_actors(folder: Path) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -15,6 +16,16 @@ from poisoned_decoders import HOW, POISON, environment
 from pyarrow import parquet
 
 from unisim_metrics import UniSimScorer, score_collection
+
+# Each takes a while: `UNISIM_TEST_DEATHS=10` tries more moments.
+DEATHS = int(os.environ.get("UNISIM_TEST_DEATHS", "2"))
+# For machines that do much else.
+PATIENCE = {
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_gcs_server_port_wait_time_s": "300",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+}
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
@@ -33,45 +44,49 @@ def test_what_to_install_is_told(tiny_clip_dir: Path, tmp_path: Path) -> None:
         ("plain", 40, 0),
         ("actor", 40, 1),
         ("node", 40, 1),
-        ("actors", 120, 10),
-        ("drivers", 120, 10),
+        ("actors", 12 * DEATHS, DEATHS),
+        ("drivers", 12 * DEATHS, DEATHS),
         ("poison", 40, 0),
+        ("stored", 40, 1),
     ],
 )
 def test_the_shards_are_those_of_the_local_engine(
     story: str, count: int, died: int, tiny_clip_dir: Path, tmp_path: Path
 ) -> None:
+    out = "shelf://out" if story == "stored" else "out"
     files = encoded(count, broken=[7])
     if story == "poison":
         files[12] = POISON
     write_folder(tmp_path / "photos", files)
     script = Path(__file__).parent / "ray_collections.py"
+    pause = 1 if story in ("actors", "drivers") else 0
+    variables = environment(tmp_path / "decoders", pause, ["shelf_store"] if story == "stored" else [])
     done = subprocess.run(
-        [sys.executable, str(script), str(tiny_clip_dir), "photos", "out", story],
+        [sys.executable, str(script), str(tiny_clip_dir), "photos", out, story.replace("stored", "actor")],
         cwd=tmp_path,
-        env=environment(tmp_path / "decoders", pause=1 if died > 1 else 0)
-        | {"RAY_raylet_start_wait_time_s": "120"},  # for machines that do much else
+        env=variables | {"SHELF": str(tmp_path)} | PATIENCE,
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=2400,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     bad = 1 + (story == "poison")
     assert json.loads((tmp_path / "report.json").read_text()) == {"rows": count, "errors": bad, "died": died}
-    out = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    found = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
     if story == "poison":
         reasons = pyarrow.concat_tables(map(parquet.read_table, sorted((tmp_path / "out").glob("part*"))))
         assert reasons["unisim_error"][12].as_py() == f"The process died while reading it: {HOW}."
         (tmp_path / "photos" / "12.png").write_bytes(encoded(1)[0])
-        del out["part-00003.parquet"], out["_SUCCESS"]
+        del found["part-00003.parquet"], found["_SUCCESS"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         scorer = UniSimScorer(tiny_clip_dir, batch_size=2, keep_embedding=True)
         score_collection("photos", "local", scorer, rows_per_shard=4)
     local = {file.name: file.read_bytes() for file in (tmp_path / "local").iterdir()}
-    assert {name: local[name] for name in out} == out
+    assert {name: local[name] for name in found} == found
     assert len(local) == count // 4 + 3
+    assert len(found) == len(local) - {"poison": 2, "stored": 1}.get(story, 0)
 
 
 @pytest.mark.parametrize(
