@@ -53,6 +53,23 @@ def test_the_sign_test_over_clusters_is_the_share_of_exchanges(margins: list[int
     assert cluster_sign_test_p(np.array(margins, dtype=np.int64)) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize(("clusters", "largest"), [(1, 1), (2, 5), (60, 3), (900, 2)])
+def test_the_sign_test_over_many_clusters_is_the_exact_one(clusters: int, largest: int) -> None:
+    """All exchanges, counted in whole numbers."""
+    rng = np.random.default_rng(clusters)
+    for _ in range(4):
+        margins = rng.integers(-largest, largest + 1, clusters)
+        ways = {0: 1}
+        for margin in margins.tolist():
+            further: dict[int, int] = {}
+            for total, number in ways.items():
+                for end in (total - margin, total + margin):
+                    further[end] = further.get(end, 0) + number
+            ways = further
+        far = sum(number for total, number in ways.items() if abs(total) >= abs(margins.sum()))
+        assert cluster_sign_test_p(margins) == pytest.approx(far / 2**clusters, abs=1e-12)
+
+
 @given(st.integers(0, 2000), st.integers(0, 2000))
 def test_with_one_trial_a_cluster_it_is_the_sign_test(won: int, lost: int) -> None:
     margins = np.repeat(np.array([1, -1, 0]), [won, lost, 5])

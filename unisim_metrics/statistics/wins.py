@@ -157,7 +157,7 @@ def cluster_sign_test_p(margins: NDArray[np.int64]) -> float:
     chances = np.ones(1)
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         spread = np.zeros(size * count + 1)
-        spread[::size] = [math.exp(_log_fair_pmf(number, count)) for number in range(count + 1)]
+        spread[::size] = _fair_pmf(count)
         chances = np.convolve(chances, spread)
     sums = 2 * np.arange(len(chances)) - (len(chances) - 1)
     return min(1.0, float(chances[np.abs(sums) >= seen].sum()))
@@ -213,6 +213,17 @@ def detectable_share(
     difference = math.sqrt(variance) * (math.sqrt(trials) * level + chance * math.sqrt(room))
     share = 0.5 + difference / (trials + chance**2)
     return share if share <= 1 - ties / 2 else None
+
+
+def _fair_pmf(n: int) -> NDArray[np.float64]:
+    """Return how likely each number of heads is of `n` fair coins, `[n + 1]`."""
+    # SciPy takes a while to load.
+    from scipy.special import gammaln
+
+    logarithms = gammaln(np.arange(1, n + 2))
+    # Up to a factor, in which the rounding errors of large logarithms would meet.
+    likely = np.exp(2 * logarithms[n // 2] - logarithms - logarithms[::-1])
+    return np.asarray(likely / likely.sum())
 
 
 def _log_fair_pmf(successes: int, n: int) -> float:
