@@ -13,7 +13,8 @@
 VENV ?= .venv
 LOWEST ?= .venv-lowest
 LOWEST_TESTS := test_versions.py test_bundled.py test_checkpoint.py test_docs_trainers.py test_functional.py \
-	test_losses.py test_metrics.py test_ranking.py test_rewards.py test_signature.py test_watching.py
+	test_losses.py test_metrics.py test_ranking.py test_rewards.py test_serving.py \
+	test_serving_trainers.py test_signature.py test_watching.py
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP_FLAGS ?= --quiet
@@ -31,7 +32,7 @@ demo: $(VENV)/.with-demo
 test: $(VENV)/.with-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_FLAGS)
 
-# The encoders, metrics, losses and rewards with the oldest versions that the floors allow.
+# The encoders, metrics, losses, rewards and their server with the oldest versions that the floors allow.
 test-lowest: $(LOWEST)/.installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_FLAGS) \
 		$(addprefix tests/,$(LOWEST_TESTS))
@@ -65,7 +66,7 @@ $(VENV)/.with-%: pyproject.toml | $(BIN)/python
 
 $(LOWEST)/.installed: pyproject.toml tests/lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install $(PIP_FLAGS) --constraint tests/lowest.txt --editable '.[evaluate,diffusers]' \
+	$(LOWEST)/bin/python -m pip install $(PIP_FLAGS) --constraint tests/lowest.txt --editable '.[evaluate,diffusers,serve]' \
 		hypothesis pytest pytest-xdist scikit-image scipy
 	@touch $@
 
