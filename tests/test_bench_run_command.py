@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 from answers import answered
 from benchmark_runs import draw, timeless, write_distinct_sets
+from torch import distributed
+from two_processes import run_in_two, set_launcher_environment
 from typer.testing import CliRunner, Result
 
 from docs.experiments.speed.benchmark import Effort, count, main, measure, plan_all
@@ -100,15 +101,23 @@ def test_wrong_requests_are_told_in_a_line(
     assert message in " ".join(done.output.split())
 
 
-def test_torchrun_starts_it(root: Path, tmp_path: Path, tiny_clip_dir: Path) -> None:
-    options = ["--root", root, "-d", "nights", "--no-cache", "--results", tmp_path / "two"]
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "unisim_metrics"]
-    command = [sys.executable, "-m", *launcher, "bench", "run", tiny_clip_dir, *options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Img-2AFC") == 1  # one of the two tells
-    alone = bench_run(tiny_clip_dir, *options[:-1], tmp_path / "one")
+def run_in_a_process(rank: int, port: int, arguments: list[str], output: str) -> None:
+    """The command in one of two processes under the environment that torchrun sets."""
+    set_launcher_environment(rank, port)
+    done = bench_run(*arguments)
+    (Path(output) / f"{rank}.txt").write_text(f"{done.exit_code}\n{done.stdout}")
+    distributed.destroy_process_group()
+
+
+def test_of_two_processes_one_tells(root: Path, tmp_path: Path, tiny_clip_dir: Path) -> None:
+    options = [tiny_clip_dir, "--root", root, "-d", "nights", "--no-cache", "--results"]
+    run_in_two(run_in_a_process, list(map(str, [*options, tmp_path / "two"])), str(tmp_path))
+    first, second = ((tmp_path / f"{rank}.txt").read_text() for rank in range(2))
+    assert first.startswith("0\n") and first.count("Img-2AFC") == 1
+    assert second == "0\n"
+    alone = bench_run(*options, tmp_path / "one")
     assert alone.exit_code == 0 and timeless(tmp_path / "two") == timeless(tmp_path / "one")
+    assert first == f"0\n{alone.stdout}"
 
 
 def test_effort_counts_occurrences_and_unique_items(root: Path) -> None:
