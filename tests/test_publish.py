@@ -161,14 +161,13 @@ def sent(hub: Hub) -> list[str]:
     return [line for line in hub.asked if not line.startswith(("GET", "HEAD"))]
 
 
-def test_train_publish_score(
-    hub: Hub, data: Path, tiny_clip_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("here")
+def test_train_publish_score(hub: Hub, data: Path, tiny_clip_dir: Path, tmp_path: Path) -> None:
     """The ten training sets, to a run, to the Hub, to a metric in a process that knows nothing but the name."""
 
     def python(*arguments: object, home: str) -> str:
         settings = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-        environment = {**os.environ, **settings, "HF_HOME": str(tmp_path / home), "HF_TOKEN": "hf_mine"}
+        environment = {**os.environ, **settings, "HF_HOME": str(tmp_path / home)}
         command = [sys.executable, *map(str, arguments)]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=300
@@ -176,14 +175,16 @@ def test_train_publish_score(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    program, run, settings = ("-m", "unisim_metrics"), tmp_path / "run", ("--set", f"base={BASE}", *SETTINGS)
+    run = tmp_path / "run"
     train = ("train", "unisim-vit-b-32", "--data", data, "--out", run, "--workers", 1)
-    python(*program, *train, *settings, home="trainer")
+    code, output = unisim(*train, "--set", f"base={BASE}", *SETTINGS)
+    assert code == 0, output
     assert [row["dataset"] for row in json.loads((run / "environment.json").read_text())["data"]] == list(
         TRAINING_SETS
     )
-    printed = python(*program, "publish", run, "--repo", "org/mine", home="trainer")
-    assert printed.strip() == f"{hub.address}/org/mine/tree/v1"
+    published = CliRunner().invoke(app, ["publish", str(run), "--repo", "org/mine"])
+    assert published.exit_code == 0, published.output
+    assert published.stdout.strip() == f"{hub.address}/org/mine/tree/v1"
     validation = json.loads((run / "validation.jsonl").read_text().splitlines()[-1])
     figures: Any = ModelCard.load(hub.files("org/mine") / "README.md").data.eval_results
     assert {(figure.dataset_type, figure.metric_value) for figure in figures} == {
