@@ -97,6 +97,9 @@ def test_small_judges_run_without_their_weights_and_say_so(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("UNISIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("urllib.request.urlopen", _refuse)
+    # Of LIQE's 495 texts ten: its text tower is of the published size.
+    monkeypatch.setattr("unisim_metrics.models.judges.liqe.SCENES", ("animal",))
+    monkeypatch.setattr("unisim_metrics.models.judges.liqe.DISTORTIONS", ("blur", "noise"))
     out = tmp_path / "out"
     words = ["bench", "demo", "--output", str(out), "--model", "all-small", "--n", "1", "--json"]
     done = CliRunner().invoke(app, [*words, "--dataset", "nights", "--dataset", "kadid-10k"])
