@@ -101,7 +101,18 @@ FILES: list[tuple[str, str, Make, Any]] = [
     ("BMP", "read", lambda: saved(PHOTO, "BMP"), None),
     ("JPEG 2000", "read, where Pillow has its library", lambda: saved(PHOTO, "JPEG2000"), None),
     ("AVIF", "read, where Pillow has its library", lambda: saved(PHOTO, "AVIF"), None),
-    ("HEIC", "refused, unless `pillow_heif` is registered", lambda: heic(), "not an image of a known format"),
+    (
+        "HEIC",
+        "refused, unless `pillow_heif` is registered",
+        lambda: heic(),
+        "Pillow reads HEIC with a plugin alone: convert it to JPEG or PNG",
+    ),
+    (
+        "JPEG XL",
+        "refused, unless a plugin of Pillow's is registered",
+        lambda: b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20),
+        "Pillow reads JPEG XL with a plugin alone: convert it to JPEG or PNG",
+    ),
     (
         "SVG",
         "refused: not an image of pixels",

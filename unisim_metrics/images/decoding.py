@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -28,6 +29,13 @@ Warnings, that of a decompression bomb first, are errors where a program made th
 """
 
 _PROGRAMS = ("EPS", "WMF")  # Pillow would start Ghostscript, or hand them to Windows
+
+# What files begin with that Pillow reads with a plugin alone, from the fourth byte on where the first tell a size.
+_FOREIGN_HEADS = {
+    **dict.fromkeys((b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "HEIC"),
+    **dict.fromkeys((b"ftypavif", b"ftypavis"), "AVIF"),  # in older versions
+    b"JXL \r\n\x87\n": "JPEG XL",
+}
 
 _TORCHVISION_MODES = ("L", "RGB")  # not CMYK: Adobe's are inverted, which Pillow alone knows
 
@@ -111,7 +119,7 @@ def decode_image(
 
 
 def _decode(data: bytes, max_pixels: int | None = None, formats: tuple[str, ...] | None = None) -> Tensor:
-    with Image.open(io.BytesIO(data), formats=formats) as image:
+    with _open(io.BytesIO(data), formats) as image:
         # Pillow has read no more than the header here.
         if max_pixels is not None and image.width * image.height > max_pixels:
             raise ValueError(f"{image.width} × {image.height} pixels are more than the {max_pixels} allowed")
@@ -132,10 +140,22 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         ImageReadError: If the file cannot be read. The message names it.
     """
     try:
-        with Image.open(path) as image:
+        with open(path, "rb") as file, _open(file) as image:
             return _to_rgb(image)
     except DECODING_ERRORS as error:
         raise unreadable(path, error) from error
+
+
+def _open(file: IO[bytes], formats: tuple[str, ...] | None = None) -> Image.Image:
+    """Opens a file as Pillow does, whose error names a format that it would read with a plugin."""
+    try:
+        return Image.open(file, formats=formats)
+    except UnidentifiedImageError as error:
+        file.seek(4)
+        name = _FOREIGN_HEADS.get(file.read(8))
+        if name is None:
+            raise
+        raise ValueError(f"Pillow reads {name} with a plugin alone: convert it to JPEG or PNG") from error
 
 
 def unreadable(path: str | os.PathLike[str], error: BaseException) -> ImageReadError:
