@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageStat
 from scipy import stats
 
+from docs.experiments import noise_search
 from docs.experiments.intervals import interval
 from docs.experiments.scenes.comparison import TASKS, Comparison, Measured, Settings
 from docs.experiments.scenes.descent import descend
@@ -301,6 +302,39 @@ class TestMeasuring:
         assert comparison.rewards[1] == pytest.approx(
             [score for _, score in sorted(zip(ranked.seeds, ranked.scores.tolist(), strict=True))], abs=1e-6
         )
+
+    def test_a_search_has_its_first_candidates_from_the_pool(
+        self, pipe: StableDiffusionPipeline, judge: Judge
+    ) -> None:
+        comparison = Comparison(pipe, TASKS[0], judge, replace(SHORT, batch=1))
+        first, searched = comparison.best_of(2), comparison.searched(rounds=2, radius=0.5)
+        rows = range(SHORT.seeds)
+        before, after = comparison.reward(first, rows), comparison.reward(searched, rows)
+        assert all(one <= other + 1e-6 for one, other in zip(before, after, strict=True))
+        for index, picture in enumerate(searched):
+            known = any(np.array_equal(pixels(picture), pixels(one)) for one in comparison.candidates[index])
+            assert known == np.array_equal(pixels(picture), pixels(first[index]))
+
+    def test_searches_stand_against_as_many_independent_candidates(
+        self,
+        run: Path,
+        pipe: StableDiffusionPipeline,
+        judge: Judge,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(noise_search, "train_judge", lambda: judge)
+        few = ["--references", "2", "--n", "2", "--rounds", "2", "--steps", "3", "--threads", "1"]
+        noise_search.main(
+            ["--model", str(run / "pipeline"), "--rewards", "alignment", "--radii", "0.5", *few]
+        )
+        title, _, _, _, independent, searched, _ = capsys.readouterr().out.splitlines()
+        assert title == "### Alignment with the full caption"
+        assert independent.startswith("| best of 4 independent | ")
+        assert searched.startswith("| 2 × 2, radius 0.5 | ")
+        comparison = Comparison(pipe, TASKS[2], judge, replace(SHORT, seeds=2, candidates=4))
+        best = np.mean([one.reward for one in comparison.measure(comparison.best_of(4))])
+        assert independent.split("|")[2].split()[0] == f"{best:.3f}"
 
     def test_what_prompts_leave_open(self) -> None:
         scene = Scene("ball", "red", "grass", 0)

@@ -155,6 +155,30 @@ class Comparison:
             for pool, rewards in zip(self.candidates, self.rewards, strict=True)
         ]
 
+    def searched(self, rounds: int, radius: float) -> list[Image.Image]:
+        """The best picture of a search for each prompt, at the cost of all its candidates.
+
+        Args:
+            rounds: How many rounds a search has; its first makes the first candidates.
+            radius: Of the neighbourhoods.
+        """
+        count = self.settings.candidates // rounds
+        return [
+            best_of_n(
+                self.pipe,
+                prompt,
+                n=count,
+                seed=index * _MOST,
+                batch_size=min(count, self.settings.batch),
+                search="zero-order",
+                rounds=rounds,
+                radius=radius,
+                **self._ranking(index),
+                **self._sampling,
+            ).best
+            for index, prompt in enumerate(self.prompts)
+        ]
+
     def guided(self, **options: Any) -> list[Image.Image]:
         """One picture a prompt from the noise of its single sample, guided by the reward."""
         pictures: list[Image.Image] = []
