@@ -85,9 +85,10 @@ def best_of_n(
     The images are ranked by their closeness to `reference`: the prompt, another text, or an image; for quality
     and attributes (`task="quality"`) by that alone. Any model serves, encoder or generative.
 
-    With the default `batch_size` every image is, bit for bit, what the pipeline makes of its seed alone, also
-    with `prune`. Larger batches are faster on an accelerator; there the last bits of an image depend on the size
-    of its batch, as with any call of the pipeline.
+    With the default `batch_size` every image is, bit for bit, what the pipeline makes of its seed alone; with
+    `prune` too, but for a grey level here and there where the pipeline starts from a picture. Larger batches are
+    faster on an accelerator; there the last bits of an image depend on the size of its batch, as with any call of the
+    pipeline.
 
     With `search="zero-order"` (Ma et al. 2025, arXiv 2501.09732) the candidates of the first round are followed by
     rounds of as many neighbours of the best noise so far. It needs no gradient and nothing of the pipeline but that
