@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import get_peft_model_state_dict
 from PIL import Image
 from tiny_scenes import tiny_scene_pipeline
 from torch.distributions import Normal
@@ -57,9 +58,6 @@ def test_a_lora_is_validated_and_its_best_step_kept(
     assert gain is not None and gain.mean.value != 0
     weights = {name.replace(".base_layer", ""): weight for name, weight in pipe.unet.named_parameters()}
     assert all(torch.equal(weights[name], weight) for name, weight in frozen.items())
-    again = tiny_scene_pipeline()
-    again.load_lora_weights(tmp_path / "best")
-    assert any("lora" in name for name, _ in again.unet.named_parameters())
     run.draw_curves()
     with Image.open(tmp_path / "curves.png") as curves:
         assert curves.width > curves.height
@@ -73,6 +71,14 @@ def test_a_gain_is_confirmed_by_other_pictures(tmp_path: Path) -> None:
         for weight in run.weights:
             weight.normal_()
     run.validate(0)
+    kept = tiny_scene_pipeline()
+    kept.load_lora_weights(tmp_path / "best")
+    (adapter,) = kept.get_active_adapters()
+    loaded = get_peft_model_state_dict(kept.unet, adapter_name=adapter)
+    learned = get_peft_model_state_dict(pipe.unet)
+    assert loaded.keys() == learned.keys()
+    for name, weight in learned.items():
+        torch.testing.assert_close(loaded[name], weight)
     found = confirm(tmp_path / "model", tmp_path / "best", ONE)
     assert (found.base_step, found.step) == (0, 1)
     seeds = {sample.seed for sample in run.validation.plan.samples}
@@ -95,7 +101,7 @@ def test_a_gain_is_confirmed_by_other_pictures(tmp_path: Path) -> None:
         ]
         means.append(UniSimScore()(pictures, references).item())
     gain = found.figures["image-image"].gain
-    assert gain is not None and gain.mean.value == pytest.approx(means[1] - means[0], abs=1e-4)
+    assert gain is not None and gain.mean.value == pytest.approx(means[1] - means[0], abs=5e-4)
     assert abs(gain.mean.value) > 1e-3
 
 

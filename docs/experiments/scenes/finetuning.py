@@ -10,11 +10,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from diffusers import StableDiffusionPipeline
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 from torch import Tensor, nn
@@ -25,7 +24,17 @@ from .drawing import GROUNDS, SHAPES, Colour, Ground, Shape, caption, draw, rand
 from .judge import object_colour
 
 COLOUR: Colour = "purple"
-SettingsT = TypeVar("SettingsT")
+
+
+class Settings(Protocol):
+    """What every way of fine-tuning is told, a dataclass with more in it."""
+
+    @property
+    def rank(self) -> int:
+        """The rank of the LoRA."""
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 _REFERENCES = 60_000_000  # the first seed of references, which nothing else was made with
 
@@ -86,7 +95,7 @@ class FineTuning:
         result = _run(self.validation, self.pipe, step, self.sampling)
         print(result, flush=True)
         if result.is_best:
-            layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.pipe.unet))
+            layers = get_peft_model_state_dict(self.pipe.unet)
             self.pipe.save_lora_weights(self.out / "best", unet_lora_layers=layers)
 
     def draw_curves(self) -> None:
@@ -160,7 +169,7 @@ def fine_tune(
 
     Args:
         description: Of the command.
-        settings: A dataclass of what is done, with the `rank` of the LoRA among it.
+        settings: A dataclass of what is done.
         options: Names of those whole numbers in it that the command takes.
         learn: Trains the weights of the run, and validates it.
     """

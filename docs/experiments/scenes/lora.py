@@ -33,8 +33,8 @@ class Settings:
         seed: Of weights and batches.
     """
 
-    steps: int = 1000
-    every: int = 100
+    steps: int = 2000
+    every: int = 200
     batch: int = 16
     scenes: int = 500
     rank: int = 8
