@@ -20,9 +20,10 @@ from unisim_metrics import UniSimLoss, UniSimRanking, UniSimScore, list_models, 
 
 FOLDER = Path(str(resources.files("unisim_metrics"))) / "assets" / "unisim-mini"
 
-# The public face, as the README shows it, in a process that cannot open a socket.
+# The public face, as the README shows it, in a process that cannot open a socket and is told every warning.
 PUBLIC_FACE = """
-import socket
+import socket, warnings
+warnings.simplefilter("always")
 def refuse(*args, **kwargs):
     raise OSError("no network")
 socket.socket.connect = refuse
@@ -57,10 +58,15 @@ def photos() -> list[Image.Image]:
     ]
 
 
-def test_public_face_runs_without_a_network() -> None:
-    run = subprocess.run([sys.executable, "-c", PUBLIC_FACE], capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr
-    assert f"|task:image-text|input:{load_model().input_tag}|v:" in run.stdout
+@pytest.fixture(scope="module")
+def public_face() -> subprocess.CompletedProcess[str]:
+    """What came of the public face in a process of its own."""
+    return subprocess.run([sys.executable, "-c", PUBLIC_FACE], capture_output=True, text=True, timeout=300)
+
+
+def test_public_face_runs_without_a_network(public_face: subprocess.CompletedProcess[str]) -> None:
+    assert public_face.returncode == 0, public_face.stderr
+    assert f"|task:image-text|input:{load_model().input_tag}|v:" in public_face.stdout
 
 
 def test_it_is_small_and_documented() -> None:
@@ -132,15 +138,8 @@ def test_loss_reaches_pixels(photos: list[Image.Image]) -> None:
     assert image.grad.abs().sum() > 0
 
 
-def test_warning_is_given_once_a_process() -> None:
-    code = (
-        "import warnings\n"
-        "warnings.simplefilter('always')\n"
-        "from unisim_metrics import UniSimScore\n"
-        "UniSimScore(); UniSimScore(); UniSimScore()\n"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert run.stderr.count("unisim-mini` is small") == 1, run.stderr
+def test_warning_is_given_once_a_process(public_face: subprocess.CompletedProcess[str]) -> None:
+    assert public_face.stderr.count("unisim-mini` is small") == 1, public_face.stderr
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         UniSimScore(load_model("unisim-mini"))
