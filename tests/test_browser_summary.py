@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("options", [[], ["--numprocesses", "2"]], ids=["alone", "in two processes"])
+@pytest.mark.parametrize("options", [[], ["--numprocesses", "1"]], ids=["here", "in a worker"])
 def test_the_summary_counts_the_tests_that_had_no_browser(options: list[str], tmp_path: Path) -> None:
     # A search path of which nothing is a browser.
     environment = {name: value for name, value in os.environ.items() if name != "BROWSER_FOR_TESTS"}
