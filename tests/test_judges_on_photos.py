@@ -36,8 +36,8 @@ def test_every_judge_is_here() -> None:
 @every_judge
 def test_in_any_batch(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = load_model(f"{case.name}:{case.write(tmp_path, monkeypatch)}")
-    order = np.random.default_rng(0).permutation(len(PHOTOS))
-    batches = [np.arange(len(PHOTOS)), *np.split(order, [1, 3, 8])]
+    some = np.random.default_rng(0).permutation(len(PHOTOS))[:8]
+    batches = [np.arange(len(PHOTOS)), *np.split(some, [1, 3])]
     for task, expected in case.answer(monkeypatch).items():
         scores = UniSimScore(model, task, reduction="none")  # type: ignore[arg-type]
         scale = max(1.0, np.abs(expected).max())
