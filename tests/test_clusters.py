@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from unisim_metrics.statistics.clusters import Clusters
 
@@ -15,24 +16,52 @@ def test_variance_is_the_cluster_robust_one(n: int, groups: int) -> None:
     labels = np.arange(n) % groups
     values = rng.random(n)
     fitted = sm.OLS(values, np.ones(n)).fit(cov_type="cluster", cov_kwds={"groups": labels})
-    assert Clusters(labels).variance(values) == pytest.approx(fitted.bse[0] ** 2, rel=1e-9)
+    found = Clusters(labels).spread(values)
+    assert found.variance == pytest.approx(fitted.bse[0] ** 2, rel=1e-9)
+    assert found.degrees == pytest.approx(n**2 / (np.bincount(labels) ** 2).sum() - 1)
 
 
 @pytest.mark.parametrize("ways", [2, 3])
-def test_variance_of_pairs_is_that_of_all_products(ways: int) -> None:
+def test_variance_is_that_of_all_products_over_pairs_that_share_nothing(ways: int) -> None:
     rng = np.random.default_rng(ways)
     labels = np.array([rng.choice(9, ways, replace=False) for _ in range(60)])
-    values = rng.random(60) + (labels == 0).any(axis=1)
-    deviations = values - values.mean()
-    share = np.array([[bool(set(a) & set(b)) for b in labels.tolist()] for a in labels.tolist()])
-    count = len(np.unique(labels))
-    expected = deviations @ share @ deviations / 60**2 * count / (count - 1)
-    plain = (deviations**2).sum() / 60 / 59
-    assert Clusters(labels).variance(values) == pytest.approx(max(expected, plain), rel=1e-9)
+    samples: list[NDArray[np.float64]] = [
+        rng.random(60),
+        rng.random(60) + (labels == 0).any(axis=1).astype(np.float64),
+        (rng.permutation(60) % 2).astype(np.float64),
+    ]
+    for values in samples:
+        deviations = values - values.mean()
+        shares = np.array([[bool(set(a) & set(b)) for b in labels.tolist()] for a in labels.tolist()])
+        products = np.outer(deviations, deviations)
+        expected = products[shares].sum() / (~shares).sum()
+        assert expected == pytest.approx(-products[~shares].mean(), rel=1e-9)
+        independent = values.var(ddof=1) / 60
+        found = Clusters(labels).spread(values)
+        if expected <= independent:
+            assert found.variance == pytest.approx(independent, rel=1e-9)
+            assert found.degrees == 59
+        else:
+            sizes = np.bincount(labels.ravel())
+            assert found.variance == pytest.approx(expected, rel=1e-9)
+            assert found.degrees == pytest.approx(60**2 * ways / (sizes**2).sum() - 1)
+
+
+def test_variance_is_right_on_average() -> None:
+    """Of all pairs of photos that make their pairs easier or harder."""
+    rng = np.random.default_rng(0)
+    pairs = Clusters(np.array([(i, j) for i in range(14) for j in range(i)]))
+    found = []
+    for _ in range(1500):
+        ease = rng.normal(size=14)
+        found.append(pairs.spread(ease[pairs.labels].sum(axis=1) + rng.normal(size=91)).variance)
+    assert np.mean(found) == pytest.approx(4 / 14 + 1 / 91, abs=4 * np.std(found) / np.sqrt(1500))
 
 
 def test_one_group_tells_nothing() -> None:
-    assert np.isnan(Clusters(np.zeros(5, dtype=int)).variance(np.arange(5.0)))
+    for labels in (np.zeros(5, dtype=int), np.array([[0, 1], [1, 2], [2, 0]]), np.array([[0, 1]])):
+        spread = Clusters(labels).spread(np.arange(float(len(labels))))
+        assert np.isnan(spread.variance) and not spread.degrees
     assert Clusters.independent(5).is_independent
     assert Clusters(np.array([0, 0, 1, 1])).effective == 2
     assert Clusters(np.array([[0, 1], [2, 3], [4, 5]])).effective == 3

@@ -231,6 +231,22 @@ def test_holds_the_truth_as_often_where_groups_are_few(groups: int) -> None:
     assert 0.92 < np.mean(held) < 0.98
 
 
+@pytest.mark.parametrize("effect", [0.0, 1.0])
+def test_holds_the_truth_as_often_of_pairs_of_few_photos(effect: float) -> None:
+    """Sixty pairs of 24 photos that make their pairs easier or harder, or do not."""
+    rng = np.random.default_rng(int(effect))
+    held = []
+    for _ in range(800):
+        first = rng.integers(24, size=60)
+        photos = np.stack([first, (first + rng.integers(1, 24, 60)) % 24], axis=1)
+        ease = rng.normal(0, effect, 24)[photos].sum(axis=1)
+        middle = stats.norm.ppf(0.7) * math.sqrt(1 + 2 * effect**2)
+        right = (rng.normal(middle + ease) > 0).astype(np.float64)
+        found = estimate(right, Clusters(photos))
+        held.append(found.low <= 0.7 <= found.high)
+    assert 0.92 < np.mean(held) < 0.99
+
+
 def test_scipy_is_loaded_only_for_an_interval() -> None:
     code = (
         "import sys, numpy as np; from unisim_metrics.statistics.confidence import average, estimate;"

@@ -1,4 +1,7 @@
-"""The bootstrap of a few items: percentile intervals, the same on any machine."""
+"""Percentile intervals: of the bootstrap's resamples, as `correlation` draws models, and of draws of a figure.
+
+Figures of samples have score intervals (`confidence`); only averages of them are read from draws.
+"""
 
 from __future__ import annotations
 

@@ -6,10 +6,25 @@ Samples that show one photo are not independent: a model that errs on the photo 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far a mean may be off.
+
+    Attributes:
+        variance: Its variance.
+        degrees: As many degrees of freedom has the estimate of the variance.
+    """
+
+    variance: float
+    degrees: float
 
 
 class Clusters:
@@ -77,7 +92,8 @@ class Clusters:
 
         It is their number where they are equal, and less where one holds most samples. Where samples have several
         labels each, it is the number of labels, or what tells as much, over those of one sample: samples that share
-        nothing count one each.
+        nothing count one each. So few independent samples tell as much if all that samples differ by is their labels;
+        they never tell less, since of a sample's variance each of its labels has its share at most (Hoeffding, 1948).
         """
         sizes = self.sizes
         return float(sizes.sum() ** 2 / (sizes**2).sum()) / self.ways
@@ -96,38 +112,56 @@ class Clusters:
         summed = np.bincount(self.labels.ravel(), np.repeat(values, self.ways), minlength=self.count)
         return summed.astype(np.float64)
 
-    def variance(self, values: NDArray[np.float64]) -> float:
-        """Return the variance of the mean, whatever samples do to each other that hang together.
+    def spread(self, values: NDArray[np.float64]) -> Spread:
+        """Return how far the mean may be off, whatever samples do to each other that hang together.
 
-        All products of deviations of two samples that share a label, each pair once, over the square of n. With one
-        way this is the cluster-robust variance (Liang and Zeger, 1986) with its correction for few groups, `G / (G -
-        1)`; with several it is the multiway one (Cameron, Gelbach and Miller, 2011), which for pairs of photos is the
-        dyadic one (Fafchamps and Gubert, 2007; Aronow, Samii and Assenova, 2015). It may then fall short by chance,
-        below zero even; it is never taken for less than the variance of samples that share nothing.
+        All products of deviations of two samples that share a label, each pair once. With one way this is the
+        cluster-robust variance (Liang and Zeger, 1986) with its correction for few groups, `G / (G - 1)`; with several
+        it is the multiway one (Cameron, Gelbach and Miller, 2011), which for pairs of photos is the dyadic one
+        (Fafchamps and Gubert, 2007; Aronow, Samii and Assenova, 2015).
+
+        With several ways the sum is divided not by n² but by the number of ordered pairs of samples that share nothing.
+        Deviations add up to zero, so that their products over those pairs are the same sum with its sign turned; where
+        each sample shares with as many others, their mean has the variance for its expectation, up to that sign,
+        whatever samples do that hang together, and of independent samples always. With groups of one size it is the
+        same factor.
+
+        With several ways the sum may still fall short by chance, below zero even. Then the variance is that of samples
+        that share nothing, with as many degrees of freedom as those have; otherwise the degrees are those of the
+        effective number of groups.
 
         Args:
             values: What each sample contributes, `[n]`.
 
         Returns:
-            The variance; NaN with a single group, or a single sample, which tells nothing of others.
+            The variance and its degrees of freedom; NaN and 0 where no two samples share nothing: these tell nothing of
+            others.
         """
         n = len(self.labels)
-        if self.count < 2 or n < 2:
-            return float("nan")
+        apart = n**2 - self._shared_products(np.ones(n))
+        if not apart > 0:
+            return Spread(math.nan, 0.0)
         deviations = values - values.mean()
-        squares = float((self.totals(deviations) ** 2).sum())
+        products = self._shared_products(deviations)
+        if self.ways == 1:
+            return Spread(products / n**2 * self.count / (self.count - 1), self.effective - 1)
+        variance, independent = products / apart, float((deviations**2).sum()) / n / (n - 1)
+        return (
+            Spread(variance, self.effective - 1) if variance > independent else Spread(independent, n - 1.0)
+        )
+
+    def _shared_products(self, values: NDArray[np.float64]) -> float:
+        """Return the sum of the products of the values of all ordered pairs of samples that share a label."""
+        products = float((self.totals(values) ** 2).sum())
         # A pair of samples that shares two labels was counted twice: inclusion and exclusion.
         ordered = np.sort(self.labels, axis=1)
         for size in range(2, self.ways + 1):
             choices = list(itertools.combinations(range(self.ways), size))
             both = np.concatenate([ordered[:, choice] for choice in choices])
             _, numbers = np.unique(both, axis=0, return_inverse=True)
-            shared = np.bincount(numbers.ravel(), np.tile(deviations, len(choices)))
-            squares += (-1) ** (size + 1) * float((shared**2).sum())
-        variance = squares / n**2 * self.count / (self.count - 1)
-        if self.ways == 1:
-            return variance
-        return max(variance, float((deviations**2).sum()) / n**2 * n / (n - 1))
+            shared = np.bincount(numbers.ravel(), np.tile(values, len(choices)))
+            products += (-1) ** (size + 1) * float((shared**2).sum())
+        return products
 
 
 def repeats_label(labels: NDArray[np.integer]) -> NDArray[np.bool_]:

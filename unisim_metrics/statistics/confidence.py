@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .clusters import Clusters
+from .clusters import Clusters, Spread
 from .intervals import Estimate, check_confidence
 from .stream import Stream
 
@@ -66,9 +66,8 @@ def estimate(values: Array, clusters: Clusters | None = None, confidence: float 
     that are right or wrong and share nothing it is Wilson's itself. Where all are right, or all wrong, each group
     counts as one trial: ten right answers of ten are no proof that no other would be wrong.
 
-    The degrees of freedom are those of the effective number of groups (Carter, Schnepel and Steigerwald, 2017), times
-    1 + 2 / (n p (1 − p)): few answers of one kind mostly stand in groups of their own, so that the variance is surer
-    than the groups are many.
+    The degrees of freedom are those of the variance, as `Clusters.spread` gives them, times 1 + 2 / (n p (1 − p)): few
+    answers of one kind mostly stand in groups of their own, so that the variance is surer than the groups are many.
 
     Args:
         values: As for `average`, in [0, 1].
@@ -107,11 +106,14 @@ def estimate_of_groups(totals: Array, sizes: Array, confidence: float = 0.95) ->
             f" got shapes {list(totals.shape)} and {list(sizes.shape)}, or other sums."
         )
     n, count = float(sizes.sum()), len(sizes)
-    value = math.fsum(totals) / n
+    value, effective = math.fsum(totals) / n, n**2 / float((sizes**2).sum())
     squares = float(((totals - value * sizes) ** 2).sum())
-    variance = squares / n**2 * count / (count - 1) if count > 1 else math.nan
+    # As `Clusters.spread` has it.
+    spread = (
+        Spread(squares / n**2 * count / (count - 1), effective - 1) if count > 1 else Spread(math.nan, 0.0)
+    )
     is_plain = bool((sizes == 1).all() and np.isin(totals, (0, 1)).all())
-    return _scores(value, int(n), variance, n**2 / float((sizes**2).sum()), is_plain).estimate(confidence)
+    return _scores(value, int(n), spread, effective, is_plain).estimate(confidence)
 
 
 def draw(values: Array, *name: str | int, clusters: Clusters | None = None, draws: int = DRAWS) -> Drawn:
@@ -230,38 +232,38 @@ def _scores_of_mean(values: Array, clusters: Clusters | None) -> _Scores:
     own = _contributions(columns)[known]
     groups = _groups(clusters, known)
     is_plain = groups.is_independent and columns.shape[1] == 1 and bool(np.isin(own, (0, 1)).all())
-    return _scores(value, len(own), groups.variance(own), groups.effective, is_plain)
+    return _scores(value, len(own), groups.spread(own), groups.effective, is_plain)
 
 
-def _scores(value: float, n: int, variance: float, effective: float, is_plain: bool) -> _Scores:
+def _scores(value: float, n: int, spread: Spread, effective: float, is_plain: bool) -> _Scores:
     """Return the score tests of a mean.
 
     Args:
         value: The mean.
         n: Of how many samples.
-        variance: Its variance; NaN where it is not known.
+        spread: Its variance, NaN where it is not known.
         effective: How many groups of equal size would tell as much.
         is_plain: Whether all samples are right or wrong and share nothing: then the variance is the binomial one.
     """
     if is_plain:
         return _Scores(value, value, n, math.inf)
     # Groups of which all tell the same do not tell how far others may be off.
-    if not (variance > 0 and 0 < value < 1 and effective > 1):
+    if not (spread.variance > 0 and 0 < value < 1):
         return _Scores(value, value, effective, math.inf)
     plain = value * (1 - value)
-    return _Scores(value, value, plain / variance, (effective - 1) * (1 + 2 / (n * plain)))
+    return _Scores(value, value, plain / spread.variance, spread.degrees * (1 + 2 / (n * plain)))
 
 
 def _scores_of_difference(value: float, own: Array, differing: Array, groups: Clusters) -> _Scores:
     n, square = len(own), float(np.mean(differing**2))
-    variance, plain = groups.variance(own), float(own.var()) / n
-    is_known = variance > 0 and plain > 0 and groups.effective > 1
+    spread, plain = groups.spread(own), float(own.var()) / n
+    is_known = spread.variance > 0 and plain > 0
     # So many real samples tell as much as an independent one.
-    weight = variance / plain if is_known else n / groups.effective
+    weight = spread.variance / plain if is_known else n / groups.effective
     middle = value * n / (n + weight)
-    seen = variance * n**2 if is_known else 0.0
+    seen = spread.variance * n**2 if is_known else 0.0
     wider = (seen + weight**2 * square) / (n + weight) ** 2
-    degrees = (groups.effective - 1) * (1 + 2 / len(differing)) if is_known else math.inf
+    degrees = spread.degrees * (1 + 2 / len(differing)) if is_known else math.inf
     return _Scores(value, middle, (1 - middle**2) / wider, degrees, -1.0)
 
 

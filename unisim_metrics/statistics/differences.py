@@ -30,8 +30,8 @@ def estimate_mean_difference(
 ) -> MeanDifference:
     """Estimate the mean of paired differences.
 
-    The paired t-test and its interval. Where differences hang together, the variance is the cluster-robust one and the
-    degrees of freedom are those of as many clusters of equal size as tell as much.
+    The paired t-test and its interval. Where differences hang together, the variance is the cluster-robust one, with
+    its degrees of freedom: see `Clusters.spread`.
 
     Args:
         differences: The differences, `[n]`.
@@ -48,9 +48,10 @@ def estimate_mean_difference(
     check_confidence(confidence)
     clusters = _clusters_of(differences, clusters)
     value = math.fsum(differences) / len(differences)
-    if clusters.effective <= 1:
+    spread = clusters.spread(differences)
+    if not spread.degrees:
         return MeanDifference(Estimate(value, math.nan, math.nan), 1.0)
-    error, degrees = math.sqrt(clusters.variance(differences)), clusters.effective - 1
+    error, degrees = math.sqrt(spread.variance), spread.degrees
     half = error * float(stdtrit(degrees, (1 + confidence) / 2))
     # Without any spread the statistic is none or without end.
     statistic = abs(value) / error if error else math.inf if value else 0.0
@@ -86,11 +87,11 @@ def detectable_mean(
         if not 0 < share < 1:
             raise ValueError(f"Argument `{name}` must lie between 0 and 1, but got {share}.")
     clusters = _clusters_of(differences, clusters)
-    if clusters.effective <= 1:
+    spread = clusters.spread(differences)
+    if not spread.degrees:
         return math.nan
-    degrees = clusters.effective - 1
-    quantiles = float(stdtrit(degrees, 1 - level) + stdtrit(degrees, power))
-    return quantiles * math.sqrt(clusters.variance(differences))
+    quantiles = float(stdtrit(spread.degrees, 1 - level) + stdtrit(spread.degrees, power))
+    return quantiles * math.sqrt(spread.variance)
 
 
 def _clusters_of(differences: NDArray[np.float64], clusters: Clusters | None) -> Clusters:

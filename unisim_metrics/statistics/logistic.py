@@ -79,11 +79,12 @@ def fit_slope(
     information = float((towards**2 * wrong * (1 - wrong)).sum())
     clusters = Clusters.independent(len(towards)) if clusters is None else clusters
     # The variance of the sum of the scores of the likelihood, from that of their mean.
-    scatter = clusters.variance(wrong * towards) * len(towards) ** 2
+    spread = clusters.spread(wrong * towards)
+    scatter = spread.variance * len(towards) ** 2
     # SciPy takes a while to load.
     from scipy.special import stdtrit
 
-    half = float(stdtrit(clusters.effective - 1, (1 + confidence) / 2)) * math.sqrt(scatter) / information
+    half = float(stdtrit(spread.degrees, (1 + confidence) / 2)) * math.sqrt(scatter) / information
     if not math.isfinite(half):
         raise ValueError("Argument `clusters` must not be one with next to all pairs: no others tell of it.")
     return LogisticSlope(slope, slope - half, slope + half)

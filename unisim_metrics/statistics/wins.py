@@ -85,7 +85,7 @@ def compare_clustered_wins(
         return compare_wins(won, lost, ties, confidence)
     share = estimate(values, clusters, confidence)
     p = cluster_sign_test_p(clusters.totals(np.round(2 * values - 1)).astype(np.int64))
-    variance, independent = clusters.variance(values), float(values.var()) / len(values)
+    variance, independent = clusters.spread(values).variance, float(values.var()) / len(values)
     effect = max(1.0, variance / independent) if variance > 0 and independent > 0 else 1.0
     further = 0 if p <= 1 - confidence else further_trials(share.value, len(values), ties, confidence, effect)
     return WinShare(share, p, len(values), ties, further, effect)
