@@ -17,16 +17,18 @@ from docs.experiments.coverage_draws import (
     draw_pairs,
     draw_precisions,
     draw_scores,
+    draw_ten_groups,
     draw_two_models,
     draw_within,
 )
 
 PAGE = Path(__file__).parent.parent / "docs" / "coverage.md"
-# Groups that nobody told of make intervals too narrow: the table shows by how much.
+# Groups that nobody told of make intervals too narrow, and so do few large ones: the table shows by how much.
 UNTOLD = [case for case in CASES if "not told" in case.rows[0].samples]
+FEW = [case for case in CASES if case.rows[0].samples == "in ten groups"]
 
 
-@pytest.mark.parametrize("draw", [draw_alone, draw_groups, draw_pairs])
+@pytest.mark.parametrize("draw", [draw_alone, draw_groups, draw_ten_groups, draw_pairs])
 @pytest.mark.parametrize("chance", [0.6, 0.9])
 def test_answers_are_right_with_their_chance(draw, chance: float) -> None:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(0)
@@ -64,7 +66,7 @@ def test_scores_win_as_bradley_and_terry_have_it(together: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if case not in UNTOLD], ids=lambda case: f"{case.rows[0]}"
+    "case", [case for case in CASES if case not in UNTOLD + FEW], ids=lambda case: f"{case.rows[0]}"
 )
 @pytest.mark.parametrize("n", [50, 400])
 def test_in_small(case: Case, n: int) -> None:
@@ -76,6 +78,12 @@ def test_in_small(case: Case, n: int) -> None:
 @pytest.mark.parametrize("case", UNTOLD, ids=lambda case: case.rows[0].samples)
 def test_groups_that_are_not_told_are_too_sure(case: Case) -> None:
     assert max(measure(case, 400, 100).values()) < 0.87
+
+
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case.rows[0].samples)
+def test_few_large_groups_are_too_sure(case: Case) -> None:
+    small, large = (measure(case, n, 400)[case.rows[0]] for n in (50, 400))
+    assert small > 0.93 > large > 0.8
 
 
 def test_table() -> None:

@@ -36,10 +36,18 @@ def group_labels(n: int) -> NDArray[np.int64]:
 
 def draw_groups(rng: Rng, n: int, chance: float) -> tuple[Values, Clusters]:
     """Draw answers in groups, with a chance of its own in each."""
-    labels = group_labels(n)
+    return _draw_within_labels(rng, group_labels(n), chance)
+
+
+def draw_ten_groups(rng: Rng, n: int, chance: float) -> tuple[Values, Clusters]:
+    """Draw answers in ten groups, however many they are: the more, the larger the groups."""
+    return _draw_within_labels(rng, np.arange(n) * 10 // n, chance)
+
+
+def _draw_within_labels(rng: Rng, labels: NDArray[np.int64], chance: float) -> tuple[Values, Clusters]:
     scale = 1 / _ALIKE - 1
     chances = rng.beta(chance * scale, (1 - chance) * scale, labels[-1] + 1)
-    return (rng.random(n) < chances[labels]).astype(np.float64), Clusters(labels)
+    return (rng.random(len(labels)) < chances[labels]).astype(np.float64), Clusters(labels)
 
 
 def draw_pairs(rng: Rng, n: int, chance: float) -> tuple[Values, Clusters]:
