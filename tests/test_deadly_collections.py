@@ -122,18 +122,19 @@ def test_without_a_supervisor_the_fourth_run_knows_what_killed_three(
 def test_a_command_that_is_ended_takes_its_job_along_and_the_next_goes_on(
     is_killed: bool, tiny_clip_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_folder(tmp_path / "photos", encoded(12) * 25)
+    write_folder(tmp_path / "photos", encoded(10) * 8)
     arguments = ["photos", "--batch-size", "2", "--rows-per-shard", "10", "-o", "out"]
     first = subprocess.Popen(
         command(tiny_clip_dir, *arguments),
         cwd=tmp_path,
-        env=environment(tmp_path / "decoders", pause=0.05),
+        env=environment(tmp_path / "decoders", pause=0.5),
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         # Where the tests themselves run in the background, Ctrl-C is ignored, and what they start inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while not (tmp_path / "out" / "part-00001.parquet").exists():
+    written, begun = tmp_path / "out" / "part-00001.parquet", tmp_path / "out" / ".unisim-work"
+    while not (written.exists() and any(begun.glob("00002-*.attempt"))):
         assert first.poll() is None
         time.sleep(0.01)
     if is_killed:
@@ -152,7 +153,7 @@ def test_a_command_that_is_ended_takes_its_job_along_and_the_next_goes_on(
     out, whole = (
         {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("out", "whole")
     )
-    assert out == whole and len(whole) == 30 + 3
+    assert out == whole and len(whole) == 8 + 3
 
 
 def test_supervised_and_not_the_shards_are_the_same(tiny_clip_dir: Path, tmp_path: Path) -> None:
