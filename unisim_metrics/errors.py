@@ -6,6 +6,16 @@ Each one also derives from the built-in exception that a caller of this ecosyste
 
 from __future__ import annotations
 
+import sys
+
+# What the libraries behind the URLs of fsspec (HTTP, S3, Google, Azure) raise that is no OSError, by their modules.
+_OF_STORES = {
+    "aiohttp": "ClientError",
+    "botocore.exceptions": "BotoCoreError",
+    "google.auth.exceptions": "GoogleAuthError",
+    "azure.core.exceptions": "AzureError",
+}
+
 
 class UniSimError(Exception):
     """Base of the exceptions that only this package raises."""
@@ -29,3 +39,12 @@ class ImageReadError(UniSimError, ValueError, OSError):
 
 class ModelUnavailableError(UniSimError, OSError):
     """The weights of a known model cannot be reached from here. The message tells each way out."""
+
+
+def errors_of_stores() -> tuple[type[Exception], ...]:
+    """What a store of files may refuse with beside OSError: the errors of those libraries of stores that are loaded.
+
+    Libraries that are not loaded have raised nothing.
+    """
+    loaded = ((sys.modules.get(module), name) for module, name in _OF_STORES.items())
+    return tuple(getattr(module, name) for module, name in loaded if module is not None)

@@ -21,7 +21,7 @@ from unisim_metrics.cli import (
 from unisim_metrics.cli.comparing import calibrate, compare
 from unisim_metrics.cli.options import FORMER_NAMES
 from unisim_metrics.cli.terminal import prepare_streams, print_error
-from unisim_metrics.errors import UniSimError
+from unisim_metrics.errors import UniSimError, errors_of_stores
 from unisim_metrics.version import __version__
 
 EXIT_FAILED = 1
@@ -45,7 +45,7 @@ class Program(TyperGroup):
         except ValueError as error:
             print_error(describe(error))
             raise typer.Exit(EXIT_FAILED if isinstance(error, OSError) else EXIT_USAGE) from error
-        except (OSError, ImportError, UniSimError) as error:
+        except (OSError, ImportError, UniSimError, *errors_of_stores()) as error:
             print_error(describe(error))
             raise typer.Exit(EXIT_FAILED) from error
 

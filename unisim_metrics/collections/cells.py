@@ -6,9 +6,6 @@ import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unisim_metrics.errors import ImageReadError
+from unisim_metrics.errors import ImageReadError, errors_of_stores
 from unisim_metrics.images import Preprocessing, decode_image, list_images, load_image, prepare_image
 from unisim_metrics.images.decoding import pil_to_rgb, unreadable
 
@@ -134,19 +131,16 @@ def _fetch(url: str, name: str) -> bytes:
     try:
         with fsspec.open(url, "rb") as file:
             content: bytes = file.read()
-    except _errors_of_stores() as error:
+    except (
+        OSError,
+        ValueError,
+        ImportError,
+        RuntimeError,
+        asyncio.TimeoutError,
+        *errors_of_stores(),
+    ) as error:
         raise unreadable(url, error) from error
     return content
-
-
-@cache
-def _errors_of_stores() -> tuple[type[Exception], ...]:
-    """What fsspec and the stores behind it raise where a file cannot be had."""
-    errors = (OSError, ValueError, ImportError, RuntimeError, asyncio.TimeoutError)
-    if find_spec("aiohttp") is None:
-        return errors
-    # The answers of servers pass fsspec as they are.
-    return *errors, import_module("aiohttp").ClientError
 
 
 def _is_decoded(image: Tensor) -> bool:

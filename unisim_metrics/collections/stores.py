@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,7 +62,8 @@ def open_file(name: str) -> IO[bytes]:
         return open(name, "rb")
     import fsspec
 
-    file: Any = fsspec.open(name, "rb").open()
+    with _naming(name):
+        file: Any = fsspec.open(name, "rb").open()
     return file  # type: ignore[no-any-return]
 
 
@@ -74,8 +77,18 @@ def size_of(name: str) -> int:
         return os.path.getsize(name)
     import fsspec
 
-    system, path = fsspec.core.url_to_fs(name)
-    return int(system.size(path) or 0)
+    with _naming(name):
+        system, path = fsspec.core.url_to_fs(name)
+        return int(system.size(path) or 0)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say what is wrong with a file that is not there: stores say its name alone."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from error
 
 
 def beside(name: str, path: str) -> str:
