@@ -28,7 +28,7 @@ class Settings:
     """What is done.
 
     Attributes:
-        iterations: Each samples groups of pictures, and learns from their steps in two updates of the weights.
+        iterations: Each samples groups of pictures, and learns from their steps, an update of the weights a step.
         every: Iterations from one validation to the next.
         prompts: Groups of an iteration.
         group: Pictures of a group.
@@ -40,14 +40,14 @@ class Settings:
         seed: Of all that is drawn.
     """
 
-    iterations: int = 100
+    iterations: int = 60
     every: int = 10
-    prompts: int = 4
+    prompts: int = 15
     group: int = 8
-    sampling_steps: int = 10
+    sampling_steps: int = 5
     rank: int = 8
-    learning_rate: float = 3e-3
-    clip: float = 1e-3
+    learning_rate: float = 1e-3
+    clip: float = 5e-3
     window: int = 256
     seed: int = 0
 
@@ -146,9 +146,8 @@ def learn(run: FineTuning, settings: Settings) -> None:
         pictures, taken = sample(pipe, texts, settings.sampling_steps)
         rewards, _ = reward(pictures, prompts, [{"reference": reference} for _, reference in group])
         advantages = advantages_of(rewards, settings.group)
-        for part in (taken[::2], taken[1::2]):
-            for step in part:
-                torch.autograd.backward(loss_of(pipe, step, texts, advantages, settings.clip) / len(part))
+        for step in taken:
+            torch.autograd.backward(loss_of(pipe, step, texts, advantages, settings.clip))
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             optimizer.zero_grad()
