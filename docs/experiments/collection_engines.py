@@ -4,8 +4,8 @@
 
 Small JPEG images are drawn into forty archives and into as many Parquet files. The plain loop reads the archives one
 after the other and calls `UniSimScorer` batch by batch; it writes nothing. All take their turns, in rounds, and each
-round gives one ratio to the loop. A first round that is not timed loads the model and starts the cluster of Ray, which
-takes part where it is installed; its actors, which load the model anew for each job, are timed.
+round gives one ratio to the loop. A first round over few images, which is not timed, loads the model and starts the
+cluster of Ray, which takes part where it is installed; its actors, which load the model anew for each job, are timed.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ def engines(wanted: Sequence[str]) -> list[str]:
     return [engine for engine in wanted if engine != "ray" or find_spec("ray") is not None]
 
 
-def compare(
-    folder: Path, scorer: UniSimScorer, batch_size: int, names: Sequence[str], rounds: int
-) -> dict[str, list[float]]:
-    """Time the loop and the engines in turns; seconds by name."""
+def ways_to_score(
+    folder: Path, scorer: UniSimScorer, batch_size: int, names: Sequence[str]
+) -> dict[str, Callable[[Path], int]]:
+    """The loop and the engines over what lies in a folder, functions of the output that count the scored rows."""
     archives, tables = folder / "tars", folder / "tables"
 
     def run(engine: Any, inputs: str, output: Path) -> int:
@@ -82,14 +82,23 @@ def compare(
             ways[f"`{engine}`, {kind}"] = lambda output, engine=engine, inputs=inputs: run(
                 engine, inputs, output
             )  # type: ignore[misc]
+    return ways
+
+
+def compare(
+    few: Path, folder: Path, scorer: UniSimScorer, batch_size: int, names: Sequence[str], rounds: int
+) -> dict[str, list[float]]:
+    """Time the loop and the engines in turns, once each has warmed up on few images; seconds by name."""
+    for number, way in enumerate(ways_to_score(few, scorer, batch_size, names).values()):
+        way(few / f"scored-{number}")
+    ways = ways_to_score(folder, scorer, batch_size, names)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     counts = set()
-    for turn in range(rounds + 1):
+    for turn in range(rounds):
         for number, (name, way) in enumerate(ways.items()):
             start = time.perf_counter()
             counts.add(way(folder / f"scored-{turn}-{number}"))
-            if turn:  # the first is to warm up
-                seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.perf_counter() - start)
     assert len(counts) == 1, counts
     return seconds
 
@@ -105,12 +114,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--engines", nargs="*", choices=["local", "ray"], default=["local", "ray"])
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
         files = draw_jpegs(min(options.images, _DIFFERENT), (WIDTH, HEIGHT), quality=85)
-        write_archives(folder / "tars", files, options.images)
-        write_tables(folder / "tars", folder / "tables")
+        few, folder = Path(name, "few"), Path(name, "all")
+        for place, count in ((few, min(options.images, SHARDS)), (folder, options.images)):
+            place.mkdir()
+            write_archives(place / "tars", files, count)
+            write_tables(place / "tars", place / "tables")
         scorer = UniSimScorer(options.model, device=options.device, batch_size=options.batch_size)
-        seconds = compare(folder, scorer, options.batch_size, engines(options.engines), options.rounds)
+        names = engines(options.engines)
+        seconds = compare(few, folder, scorer, options.batch_size, names, options.rounds)
     print(f"{options.images:,} images of {WIDTH} × {HEIGHT} in {SHARDS} files\n")
     print("| way | images a second | beside the loop, by rounds |\n| --- | --- | --- |")
     for name, taken in seconds.items():
