@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,11 @@ from unisim_metrics.benchmark import load_dataset
 from unisim_metrics.cli import app
 from unisim_metrics.images import load_image
 from unisim_metrics.training.generative.mini.evaluate import evaluate, severity_pairs
+from unisim_metrics.training.generative.mini.model import write_base
 from unisim_metrics.training.generative.mini.recipe import QUALITY, SIMILARITY, read_recipe
 from unisim_metrics.training.publishing.finished_run import read_run
+
+TOWER = Path(str(resources.files("unisim_metrics"))) / "assets" / "unisim-mini"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,22 @@ def test_triplets_are_degrees_of_one_photo(made: Path) -> None:
         assert {tuple(image.shape) for image in pixels} == {(3, 64, 64)}
         near, far = (float((pixels[0] - other).abs().mean()) for other in pixels[1:])
         assert near <= far + 1, name
+
+
+@pytest.mark.parametrize(("image_size", "tokens"), [(None, 16), (112, 9), (32, 1)])
+def test_an_image_has_a_token_for_each_place_that_the_tower_sees(
+    image_size: int | None, tokens: int, tmp_path: Path
+) -> None:
+    recipe = read_recipe(overrides=[setting for setting in SETTINGS if not setting.startswith("triplets")])
+    if image_size is not None:
+        recipe = replace(recipe, triplets=replace(recipe.triplets, image_size=image_size))
+    write_base(recipe, TOWER, tmp_path)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    processor = AutoProcessor.from_pretrained(tmp_path)
+    pictures = [Image.new("RGB", (90, 70)), Image.new("RGB", (70, 90))]
+    inputs = processor(text=["<image> or <image>?"], images=[pictures], return_tensors="pt")
+    assert int((inputs["input_ids"] == model.config.image_token_id).sum()) == 2 * tokens
+    assert model(**inputs).logits.isfinite().all()
 
 
 def test_base_is_of_transformers_own_classes(made: Path) -> None:

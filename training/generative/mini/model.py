@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +29,6 @@ from ..templates import FREE_FORM, OPTIONS, TEMPLATES
 from .recipe import LanguageModel, Recipe
 
 END, PADDING = "<|im_end|>", "<|endoftext|>"
-# The side of the square that a place of the tower's last map sees the centre of.
-STRIDE = 32
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{{ '<|im_start|>' + message['role'] + '\\n' }}"
@@ -53,11 +52,11 @@ def write_base(recipe: Recipe, tower: Path, folder: Path) -> None:
         tower: The two-tower model whose vision tower is taken.
         folder: The directory.
     """
-    tokenizer = build_tokenizer(recipe.language_model.vocab_size)
-    build_model(
-        recipe.language_model, tower, tokenizer, recipe.triplets.image_size, recipe.seed
-    ).save_pretrained(folder)
-    build_processor(tower, tokenizer, recipe.triplets.image_size).save_pretrained(folder)
+    tokenizer, image_size = build_tokenizer(recipe.language_model.vocab_size), recipe.triplets.image_size
+    model = build_model(recipe.language_model, tower, tokenizer, image_size, recipe.seed)
+    model.save_pretrained(folder)
+    places = math.isqrt(model.config.image_seq_length)
+    build_processor(tower, tokenizer, image_size, places).save_pretrained(folder)
 
 
 def build_model(
@@ -80,7 +79,7 @@ def build_model(
         vision_config=vision.config,
         text_config=text,
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
-        image_seq_length=_side(image_size) ** 2,
+        image_seq_length=_places(vision, image_size) ** 2,
         tie_word_embeddings=True,
     )
     torch.manual_seed(seed)
@@ -117,8 +116,15 @@ def build_tokenizer(vocab_size: int) -> Any:
     )
 
 
-def build_processor(tower: Path, tokenizer: Any, image_size: int) -> Any:
-    """The processor: images squared to one size, pixels normalised as the vision tower knows them."""
+def build_processor(tower: Path, tokenizer: Any, image_size: int, places: int) -> Any:
+    """The processor: images squared to one size, pixels normalised as the vision tower knows them.
+
+    Args:
+        tower: The two-tower model whose vision tower is taken.
+        tokenizer: The tokenizer.
+        image_size: Side of the images, in pixels.
+        places: Tokens along a side of an image.
+    """
     images = CLIPImageProcessor.from_pretrained(
         tower,
         size={"shortest_edge": image_size},
@@ -129,15 +135,17 @@ def build_processor(tower: Path, tokenizer: Any, image_size: int) -> Any:
     return llava(
         image_processor=images,
         tokenizer=tokenizer,
-        patch_size=image_size // _side(image_size),
+        patch_size=image_size // places,
         vision_feature_select_strategy="full",
         chat_template=CHAT_TEMPLATE,
     )
 
 
-def _side(image_size: int) -> int:
-    """Places along a side of the tower's last map."""
-    return -(-image_size // STRIDE)
+@torch.no_grad()
+def _places(vision: torch.nn.Module, image_size: int) -> int:
+    """Places along a side of the tower's last map: padding decides them, which a size that is no power of two shows."""
+    features = vision.eval()(torch.zeros(1, 3, image_size, image_size)).last_hidden_state
+    return int(features.shape[-1])
 
 
 def _wordings() -> Iterator[str]:
