@@ -41,10 +41,14 @@ class ModelUnavailableError(UniSimError, OSError):
     """The weights of a known model cannot be reached from here. The message tells each way out."""
 
 
-def errors_of_stores() -> tuple[type[Exception], ...]:
-    """What a store of files may refuse with beside OSError: the errors of those libraries of stores that are loaded.
+def errors_of_stores(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What a store of files may refuse with, for an `except`.
 
-    Libraries that are not loaded have raised nothing.
+    Args:
+        others: What is caught besides; OSError, in which most of them come, is to be among it.
+
+    Returns:
+        These, and the errors of those libraries of stores that are loaded: others have raised nothing.
     """
     loaded = ((sys.modules.get(module), name) for module, name in _OF_STORES.items())
-    return tuple(getattr(module, name) for module, name in loaded if module is not None)
+    return *others, *(getattr(module, name) for module, name in loaded if module is not None)

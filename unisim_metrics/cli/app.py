@@ -45,7 +45,7 @@ class Program(TyperGroup):
         except ValueError as error:
             print_error(describe(error))
             raise typer.Exit(EXIT_FAILED if isinstance(error, OSError) else EXIT_USAGE) from error
-        except (OSError, ImportError, UniSimError, *errors_of_stores()) as error:
+        except errors_of_stores(OSError, ImportError, UniSimError) as error:
             print_error(describe(error))
             raise typer.Exit(EXIT_FAILED) from error
 

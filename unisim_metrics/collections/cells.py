@@ -131,14 +131,7 @@ def _fetch(url: str, name: str) -> bytes:
     try:
         with fsspec.open(url, "rb") as file:
             content: bytes = file.read()
-    except (
-        OSError,
-        ValueError,
-        ImportError,
-        RuntimeError,
-        asyncio.TimeoutError,
-        *errors_of_stores(),
-    ) as error:
+    except errors_of_stores(OSError, ValueError, ImportError, RuntimeError, asyncio.TimeoutError) as error:
         raise unreadable(url, error) from error
     return content
 
