@@ -88,6 +88,13 @@ def quiet() -> None:
     diffusers.utils.logging.disable_progress_bar()
 
 
+def inpainting_call(tiny: Tiny) -> dict[str, Any]:
+    """Arguments that have the lower half of a red picture painted anew."""
+    mask = Image.new("L", (SIZE, SIZE), 0)
+    mask.paste(255, (0, SIZE // 2, SIZE, SIZE))
+    return {**tiny.arguments, "image": Image.new("RGB", (SIZE, SIZE), "red"), "mask_image": mask}
+
+
 class TestScores:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_they_are_those_of_the_callback_in_the_plain_pipeline(
@@ -198,9 +205,7 @@ class TestGuidance:
 
     def test_what_inpainting_keeps_is_not_moved(self, tiny_model: EncoderModel) -> None:
         tiny = Tiny("sdxl")
-        mask = Image.new("L", (SIZE, SIZE), 0)
-        mask.paste(255, (0, SIZE // 2, SIZE, SIZE))
-        call = {**tiny.arguments, "image": Image.new("RGB", (SIZE, SIZE), "red"), "mask_image": mask}
+        call = inpainting_call(tiny)
         reward = UniSimReward(PROMPT, model_name_or_path=tiny_model)
         block = UniSimGuidanceBlock(reward, scale=0.3, window=(0.0, 1.0))
         latents = [
@@ -224,9 +229,7 @@ class TestGuidance:
 
     def test_scores_of_inpainting_are_of_what_was_before_the_move(self, tiny_model: EncoderModel) -> None:
         tiny = Tiny("sdxl")
-        mask = Image.new("L", (SIZE, SIZE), 0)
-        mask.paste(255, (0, SIZE // 2, SIZE, SIZE))
-        call = {**tiny.arguments, "image": Image.new("RGB", (SIZE, SIZE), "red"), "mask_image": mask}
+        call = inpainting_call(tiny)
         reward = UniSimReward(PROMPT, model_name_or_path=tiny_model)
         guidance = UniSimGuidanceBlock(reward, scale=0.5, window=(0.0, 1.0))
         score = UniSimScoreBlock(PROMPT, model_name_or_path=tiny_model)
