@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from unisim_metrics import UniSimScorer, score_collection
-from unisim_metrics.collections import planning
-from unisim_metrics.collections.archives import cut_archive, read_archive
+from unisim_metrics.collections.reading import planning
 from unisim_metrics.collections.pairs import Source
-from unisim_metrics.collections.planning import Plan, Shard
-from unisim_metrics.collections.rows import KEY, Wanted
-from unisim_metrics.collections.tables import WHOLE, cut_json_lines, cut_parquet, read_parquet
+from unisim_metrics.collections.reading.archives import cut_archive, read_archive
+from unisim_metrics.collections.reading.planning import Plan, Shard
+from unisim_metrics.collections.reading.rows import KEY, Wanted
+from unisim_metrics.collections.reading.tables import WHOLE, cut_json_lines, cut_parquet, read_parquet
 
 WANTED = Wanted((Source("image", "image"),), ("id",))
 

@@ -20,8 +20,8 @@ from unisim_metrics.collections.apart import ProcessDied
 from unisim_metrics.collections.attempts import Attempts, Deadly
 from unisim_metrics.collections.deadly import search_deadly
 from unisim_metrics.collections.folders import open_folder
-from unisim_metrics.collections.planning import Shard
-from unisim_metrics.collections.rows import Row, Wanted
+from unisim_metrics.collections.reading.planning import Shard
+from unisim_metrics.collections.reading.rows import Row, Wanted
 from unisim_metrics.images import Preprocessing, decode_image, preprocess
 from unisim_metrics.models import EncoderModel
 

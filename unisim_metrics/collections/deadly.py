@@ -9,8 +9,8 @@ from unisim_metrics.collections.apart import ProcessDied, Tell, run_apart
 from unisim_metrics.collections.attempts import Attempts, Deadly
 from unisim_metrics.collections.halving import is_out_of_memory
 from unisim_metrics.collections.pairs import Source, read_cell
-from unisim_metrics.collections.planning import Shard
-from unisim_metrics.collections.rows import Row
+from unisim_metrics.collections.reading.planning import Shard
+from unisim_metrics.collections.reading.rows import Row
 from unisim_metrics.collections.scorer import UniSimScorer
 from unisim_metrics.images import Preprocessing
 

@@ -13,10 +13,10 @@ from unisim_metrics.collections.cells import Unreadable, read_image
 from unisim_metrics.collections.folders import open_folder
 from unisim_metrics.collections.local_engine import run_local
 from unisim_metrics.collections.output import OutputFolder
-from unisim_metrics.collections.planning import Plan, Shard
 from unisim_metrics.collections.progress import Progress, Tally
+from unisim_metrics.collections.reading.planning import Plan, Shard
+from unisim_metrics.collections.reading.rows import KEY, SOURCE, Wanted
 from unisim_metrics.collections.report import CollectionReport
-from unisim_metrics.collections.rows import KEY, SOURCE, Wanted
 from unisim_metrics.collections.scorer import UniSimScorer
 from unisim_metrics.images.preparation import read_pixels
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from unisim_metrics.collections.output import OutputFolder
-from unisim_metrics.collections.planning import Shard
 from unisim_metrics.collections.progress import Tally
+from unisim_metrics.collections.reading.planning import Shard
 from unisim_metrics.collections.scorer import UniSimScorer
 from unisim_metrics.collections.writing import open_shards, write_shards
 

@@ -20,8 +20,8 @@ from unisim_metrics.collections.arrow import parquet, pyarrow
 from unisim_metrics.collections.attempts import Attempts
 from unisim_metrics.collections.cells import Unreadable
 from unisim_metrics.collections.folders import OWN, WORK, Folder
-from unisim_metrics.collections.planning import Shard
-from unisim_metrics.collections.rows import KEY, SOURCE
+from unisim_metrics.collections.reading.planning import Shard
+from unisim_metrics.collections.reading.rows import KEY, SOURCE
 from unisim_metrics.collections.scorer import EMBEDDING, ERROR, SCORE
 from unisim_metrics.collections.stores import is_url
 

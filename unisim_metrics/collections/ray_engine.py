@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Any
 
 from unisim_metrics.collections.output import OutputFolder
-from unisim_metrics.collections.planning import Shard
 from unisim_metrics.collections.progress import Tally
+from unisim_metrics.collections.reading.planning import Shard
 from unisim_metrics.collections.scorer import UniSimScorer
 from unisim_metrics.collections.writing import open_shards, write_shards
 from unisim_metrics.installation import install_extra

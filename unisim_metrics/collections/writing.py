@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from unisim_metrics.collections.attempts import Attempt
 from unisim_metrics.collections.deadly import search_deadly
 from unisim_metrics.collections.output import OutputFolder, Written
-from unisim_metrics.collections.planning import Shard
 from unisim_metrics.collections.progress import Tally
+from unisim_metrics.collections.reading.planning import Shard
 from unisim_metrics.collections.scorer import ERROR, UniSimScorer
 from unisim_metrics.images.threads import MAX_THREADS, ahead
 

@@ -13,9 +13,9 @@ from typing_extensions import Self
 
 from unisim_metrics.collections.cells import Unreadable
 from unisim_metrics.collections.pairs import Source
-from unisim_metrics.collections.rows import Row, Wanted
+from unisim_metrics.collections.reading.rows import Row, Wanted
+from unisim_metrics.collections.reading.tables import WHOLE, Part, as_text
 from unisim_metrics.collections.stores import open_file, refuse_to_guess
-from unisim_metrics.collections.tables import WHOLE, Part, as_text
 from unisim_metrics.images.files import is_image_name
 
 # Larger members are named, not read: no image is.

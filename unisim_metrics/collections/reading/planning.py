@@ -9,11 +9,10 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from unisim_metrics.collections.archives import cut_archive, read_archive
 from unisim_metrics.collections.attempts import NOTHING, Deadly
-from unisim_metrics.collections.rows import Row, Wanted
-from unisim_metrics.collections.stores import expand_ranges, has_magic, is_url, match, size_of
-from unisim_metrics.collections.tables import (
+from unisim_metrics.collections.reading.archives import cut_archive, read_archive
+from unisim_metrics.collections.reading.rows import Row, Wanted
+from unisim_metrics.collections.reading.tables import (
     WHOLE,
     Part,
     count_parquet_rows,
@@ -23,6 +22,7 @@ from unisim_metrics.collections.tables import (
     read_json_lines,
     read_parquet,
 )
+from unisim_metrics.collections.stores import expand_ranges, has_magic, is_url, match, size_of
 from unisim_metrics.images.files import is_image_name, walk_images
 
 LARGE_ARCHIVE = 2**30

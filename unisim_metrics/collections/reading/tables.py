@@ -10,7 +10,7 @@ from itertools import accumulate, islice
 from typing import Any
 
 from unisim_metrics.collections.arrow import parquet, pyarrow
-from unisim_metrics.collections.rows import Row, Wanted
+from unisim_metrics.collections.reading.rows import Row, Wanted
 from unisim_metrics.collections.stores import beside, is_url, open_file, refuse_to_guess
 
 # Column chunks are read piece by piece: a row group of any size takes no more memory.
