@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from unisim_metrics import UniSimScorer, score_collection
-from unisim_metrics.collections.reading import planning
 from unisim_metrics.collections.pairs import Source
+from unisim_metrics.collections.reading import planning
 from unisim_metrics.collections.reading.archives import cut_archive, read_archive
 from unisim_metrics.collections.reading.planning import Plan, Shard
 from unisim_metrics.collections.reading.rows import KEY, Wanted
