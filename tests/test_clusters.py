@@ -44,7 +44,9 @@ def test_variance_is_that_of_all_products_over_pairs_that_share_nothing(ways: in
         else:
             sizes = np.bincount(labels.ravel())
             assert found.variance == pytest.approx(expected, rel=1e-9)
-            assert found.degrees == pytest.approx(60**2 * ways / (sizes**2).sum() - 1)
+            few = 60**2 * ways / (sizes**2).sum() - 1
+            parts = independent**2 / 59 + (expected**2 - independent**2) / few
+            assert found.degrees == pytest.approx(expected**2 / parts)
 
 
 def test_variance_is_right_on_average() -> None:

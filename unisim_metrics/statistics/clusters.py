@@ -127,8 +127,9 @@ class Clusters:
         same factor.
 
         With several ways the sum may still fall short by chance, below zero even. Then the variance is that of samples
-        that share nothing, with as many degrees of freedom as those have; otherwise the degrees are those of the
-        effective number of groups.
+        that share nothing, with as many degrees of freedom as those have. What is above it has the degrees of the
+        effective number of groups, as has its product with the rest, and all together what is between (after
+        Satterthwaite, 1946).
 
         Args:
             values: What each sample contributes, `[n]`.
@@ -145,10 +146,10 @@ class Clusters:
         products = self._shared_products(deviations)
         if self.ways == 1:
             return Spread(products / n**2 * self.count / (self.count - 1), self.effective - 1)
-        variance, independent = products / apart, float((deviations**2).sum()) / n / (n - 1)
-        return (
-            Spread(variance, self.effective - 1) if variance > independent else Spread(independent, n - 1.0)
-        )
+        independent = float((deviations**2).sum()) / n / (n - 1)
+        variance = max(products / apart, independent)
+        alone = (independent / variance) ** 2 if variance > 0 else 1.0
+        return Spread(variance, 1 / (alone / (n - 1) + (1 - alone) / (self.effective - 1)))
 
     def _shared_products(self, values: NDArray[np.float64]) -> float:
         """Return the sum of the products of the values of all ordered pairs of samples that share a label."""
