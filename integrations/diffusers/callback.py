@@ -6,6 +6,7 @@ import inspect
 import warnings
 from contextlib import ExitStack
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers import DiffusionPipeline
@@ -21,8 +22,8 @@ from .previews import Step, StepRecorder
 from .sampling import check_makes_images
 from .schedulers import check_scheduler
 
-# What a callback that moved the latents hands on beside them: those that the pipeline had made.
-_MADE = "unisim_made"
+# Of each running pipeline the result of the scheduler's last step, and the latents that its first callback then got.
+_MADE: WeakKeyDictionary[DiffusionPipeline, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
 
 class UniSimCallback(PipelineCallback):  # type: ignore[misc]
@@ -69,6 +70,7 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         undo, self._undo = cast(ExitStack, self._undo), None
         undo.close()
+        _MADE.pop(self.pipe, None)
         if kind is None and self._stepped and not self._called:
             warnings.warn(
                 f"The pipeline ran, but never called its `{type(self).__name__}`: pass"
@@ -82,7 +84,8 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """What the pipeline calls after each step."""
         self._check_entered()
-        if pipeline is not self.pipe or self.recorder.last is None:
+        step = self.recorder.last
+        if pipeline is not self.pipe or step is None:
             raise ValueError(
                 f"`{type(self).__name__}` was made for another pipeline or scheduler than the one that calls it:"
                 " make one for each pipeline, after its scheduler is set."
@@ -93,14 +96,13 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
             self.reset()
         self._called = True
         latents = callback_kwargs["latents"]
-        made = callback_kwargs.get(_MADE, latents)
-        changed = self.after_step(step_index, self.recorder.last, latents, made)
+        changed = self.after_step(step_index, step, latents, _as_made(pipeline, step, latents))
         if changed is None:
             return callback_kwargs
         if self.decoder.family.deaf:
             latents.copy_(changed)
             return callback_kwargs
-        return {**callback_kwargs, "latents": changed, _MADE: made}
+        return {**callback_kwargs, "latents": changed}
 
     def reset(self) -> None:
         """Forget the sampling run before."""
@@ -154,6 +156,15 @@ class UniSimCallback(PipelineCallback):  # type: ignore[misc]
         inputs = arguments.get("callback_on_step_end_tensor_inputs")
         if inputs is not None and "latents" not in inputs:
             raise _missing_latents(inputs)
+
+
+def _as_made(pipe: DiffusionPipeline, step: Step, latents: Tensor) -> Tensor:
+    """The latents as the pipeline made them, which a callback before this one may have moved."""
+    result, made = _MADE.get(pipe, (None, latents))
+    if result is not step.result:
+        made = latents
+        _MADE[pipe] = (step.result, made)
+    return made
 
 
 def _missing_latents(inputs: list[str]) -> ValueError:
