@@ -42,8 +42,8 @@ def columns() -> dict[str, Any]:
     }
 
 
-def run(code: str, folder: Path, after: str = "", **environment: str) -> None:
-    """Run code on `photos.parquet`, in a process of its own, whose engine ends with it."""
+def run(code: str, folder: Path, after: str = "", **environment: str) -> str:
+    """Run code on `photos.parquet`, in a process of its own, whose engine ends with it; what it prints."""
     (folder / "snippet.py").write_text(f"{PREAMBLE}{code}\n{after}\n", encoding="utf-8")
     parquet.write_table(pyarrow.table(columns()), folder / "photos.parquet")
     paths = [path for path in sys.path if path]
@@ -57,6 +57,7 @@ def run(code: str, folder: Path, after: str = "", **environment: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def written(folder: Path, names: Sequence[str]) -> Any:
@@ -133,6 +134,20 @@ class TestDatasets:
         scored = dataset.map(UniSimScorer(tiny_clip_dir), batched=True, batch_size=6, num_proc=2)
         expected = UniSimScorer(tiny_clip_dir)(columns())["unisim_score"]
         np.testing.assert_allclose(scored["unisim_score"], expected, atol=1e-6)
+
+    def test_two_processes_of_one_whose_threads_worked(self, tiny_clip_dir: Path, tmp_path: Path) -> None:
+        """A fork has none of its parent's threads, and would wait for them."""
+        pytest.importorskip("datasets")
+        code = (
+            "import numpy, torch; torch.set_num_threads(2)\n"
+            "from datasets import Dataset; from pyarrow.parquet import read_table\n"
+            "photos = Dataset(read_table('photos.parquet'))\n"
+            f"alone = photos.map(UniSimScorer({str(tiny_clip_dir)!r}), batched=True)\n"
+            f"both = photos.map(UniSimScorer({str(tiny_clip_dir)!r}), batched=True, num_proc=2)\n"
+            "numpy.testing.assert_allclose(alone['unisim_score'], both['unisim_score'], atol=1e-6)\n"
+            "print(len(both))\n"
+        )
+        assert run(code, tmp_path) == f"{COUNT}\n"
 
     def test_pictures_that_it_decodes_are_not_written_anew(self, tiny_clip_dir: Path) -> None:
         datasets = pytest.importorskip("datasets")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
+
+import torch
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -19,6 +22,7 @@ MAX_THREADS = 16
 _AHEAD = 3
 
 _helpers: ThreadPoolExecutor | None = None
+_is_forked = False
 
 
 def usable_cores() -> int:
@@ -30,6 +34,16 @@ def usable_cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
     return max(1, min(allowed // processes, MAX_THREADS))
+
+
+def leave_threads_to_the_parent() -> None:
+    """Let torch work on one thread where this process was forked from one that may have worked on several.
+
+    OpenMP would wait for those threads for ever, since a fork has none of them. A fork server has not worked.
+    """
+    parent = multiprocessing.parent_process()
+    if _is_forked and (parent is None or parent.pid == os.getppid()):
+        torch.set_num_threads(1)
 
 
 def run_tasks(tasks: Sequence[Callable[[], _T]], threads: int) -> list[_T]:
@@ -109,11 +123,11 @@ def _pool() -> ThreadPoolExecutor:
     return _helpers
 
 
-def _forget_helpers() -> None:
+def _begin_in_fork() -> None:
     """A forked process has none of its parent's threads: it starts its own."""
-    global _helpers
-    _helpers = None
+    global _helpers, _is_forked
+    _helpers, _is_forked = None, True
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_helpers)
+    os.register_at_fork(after_in_child=_begin_in_fork)
