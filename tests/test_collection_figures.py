@@ -25,10 +25,11 @@ def test_the_engines_are_compared(tiny_clip_dir: Path, capsys: pytest.CaptureFix
     compare_engines([*few, "--engines", "local", "--model", str(tiny_clip_dir)])
     printed = capsys.readouterr().out
     assert printed.startswith("41 images of 320 × 240 in 40 files\n")
-    rows = re.findall(r"^\| (.+) \| (\d+) \| (\S+) \|$", printed, flags=re.MULTILINE)
+    rows = re.findall(r"^\| (.+) \| (\d+) \| (\S+) \| (\S+) \|$", printed, flags=re.MULTILINE)
     assert [name for name, *_ in rows] == [
         "a plain loop over the archives",
         "`local`, archives",
         "`local`, Parquet",
     ]
-    assert rows[0][2] == "1.00" and all(float(figure) > 0 for row in rows for figure in row[1:])
+    assert rows[0][2] == "1.00" and all(float(figure) > 0 for row in rows for figure in row[1:3])
+    assert [difference for *_, difference in rows] == ["0", "0", "0"]

@@ -89,6 +89,24 @@ def test_the_shards_are_those_of_the_local_engine(
     assert len(found) == len(local) - {"poison": 2, "stored": 1}.get(story, 0)
 
 
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+def test_actors_share_the_cores_whatever_the_environment_says(tmp_path: Path) -> None:
+    script = (
+        "import os, ray, torch; from unisim_metrics.collections.ray_engine import _ShardTask; ray.init(num_cpus=2)\n"
+        "def threads(): _ShardTask(None, None, os.getcwd()); return torch.get_num_threads()\n"
+        "for cores in (1, 2): print(ray.get(ray.remote(num_cpus=cores)(threads).remote()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | PATIENCE | {"OMP_NUM_THREADS": "5"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "2"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

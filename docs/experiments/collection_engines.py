@@ -6,6 +6,7 @@ Small JPEG images are drawn into forty archives and into as many Parquet files. 
 after the other and calls `UniSimScorer` batch by batch; it writes nothing. All take their turns, in rounds, and each
 round gives one ratio to the loop. A first round over few images, which is not timed, loads the model and starts the
 cluster of Ray, which takes part where it is installed; its actors, which load the model anew for each job, are timed.
+The scores are compared, too, in the order in which they are written.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
+from numpy.typing import NDArray
 from pyarrow import parquet
 
 from unisim_metrics import UniSimScorer, score_collection
@@ -52,13 +56,38 @@ def read_archive(archive: Path) -> Iterator[bytes]:
             yield content.read()
 
 
-def score_in_a_loop(archives: Path, scorer: UniSimScorer, batch_size: int) -> int:
-    """Score archives as one would without more ado; how many rows have a score."""
+def score_in_a_loop(archives: Path, scorer: UniSimScorer, batch_size: int) -> NDArray[np.float32]:
+    """Score archives as one would without more ado."""
     images = (image for archive in sorted(archives.iterdir()) for image in read_archive(archive))
-    scored = 0
+    scores = []
     while batch := list(islice(images, batch_size)):
-        scored += sum(not reason for reason in scorer({"image": batch})["unisim_error"])
-    return scored
+        scores.append(scorer({"image": batch})["unisim_score"])
+    return np.concatenate(scores)
+
+
+def written_scores(folder: Path) -> NDArray[np.float32]:
+    """Read the scores of a folder, shard after shard."""
+    tables = [
+        parquet.read_table(shard, columns=["unisim_score"]) for shard in sorted(folder.glob("*.parquet"))
+    ]
+    return np.asarray(pyarrow.concat_tables(tables)["unisim_score"])
+
+
+def start_nodes(count: int) -> Callable[[], None]:
+    """Start and connect a cluster of Ray on this machine, each node of one core; what ends it."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
+    for _ in range(count - 1):
+        cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+
+    def end() -> None:
+        ray.shutdown()
+        cluster.shutdown()
+
+    return end
 
 
 def engines(wanted: Sequence[str]) -> list[str]:
@@ -68,15 +97,16 @@ def engines(wanted: Sequence[str]) -> list[str]:
 
 def ways_to_score(
     folder: Path, scorer: UniSimScorer, batch_size: int, names: Sequence[str]
-) -> dict[str, Callable[[Path], int]]:
-    """The loop and the engines over what lies in a folder, functions of the output that count the scored rows."""
+) -> dict[str, Callable[[Path], NDArray[np.float32] | None]]:
+    """The loop and the engines over what lies in a folder: functions of the output, which engines write."""
     archives, tables = folder / "tars", folder / "tables"
 
-    def run(engine: Any, inputs: str, output: Path) -> int:
-        report = score_collection(inputs, output, scorer, engine=engine)
-        return report.rows - report.errors
+    def run(engine: Any, inputs: str, output: Path) -> None:
+        score_collection(inputs, output, scorer, engine=engine)
 
-    ways: dict[str, Callable[[Path], int]] = {LOOP: lambda _: score_in_a_loop(archives, scorer, batch_size)}
+    ways: dict[str, Callable[[Path], NDArray[np.float32] | None]] = {
+        LOOP: lambda _: score_in_a_loop(archives, scorer, batch_size)
+    }
     for engine in names:
         for kind, inputs in (("archives", f"{archives}/*.tar"), ("Parquet", f"{tables}/*.parquet")):
             ways[f"`{engine}`, {kind}"] = lambda output, engine=engine, inputs=inputs: run(
@@ -87,20 +117,28 @@ def ways_to_score(
 
 def compare(
     few: Path, folder: Path, scorer: UniSimScorer, batch_size: int, names: Sequence[str], rounds: int
-) -> dict[str, list[float]]:
-    """Time the loop and the engines in turns, once each has warmed up on few images; seconds by name."""
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Time the loop and the engines in turns, once each has warmed up on few images.
+
+    Returns:
+        Seconds by name, and the largest difference of a score to the loop's.
+    """
     for number, way in enumerate(ways_to_score(few, scorer, batch_size, names).values()):
         way(few / f"scored-{number}")
     ways = ways_to_score(folder, scorer, batch_size, names)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    counts = set()
+    differences = dict.fromkeys(ways, 0.0)
+    expected: NDArray[np.float32] | None = None
     for turn in range(rounds):
         for number, (name, way) in enumerate(ways.items()):
+            output = folder / f"scored-{turn}-{number}"
             start = time.perf_counter()
-            counts.add(way(folder / f"scored-{turn}-{number}"))
+            scores = way(output)
             seconds[name].append(time.perf_counter() - start)
-    assert len(counts) == 1, counts
-    return seconds
+            found = written_scores(output) if scores is None else scores
+            expected = found if expected is None else expected
+            differences[name] = max(differences[name], float(np.abs(found - expected).max()))
+    return seconds, differences
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -112,8 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--engines", nargs="*", choices=["local", "ray"], default=["local", "ray"])
+    parser.add_argument("--nodes", type=int, help="give Ray a cluster of so many nodes of one core")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name:
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory())
+        if options.nodes is not None:
+            stack.callback(start_nodes(options.nodes))
         files = draw_jpegs(min(options.images, _DIFFERENT), (WIDTH, HEIGHT), quality=85)
         few, folder = Path(name, "few"), Path(name, "all")
         for place, count in ((few, min(options.images, SHARDS)), (folder, options.images)):
@@ -122,13 +164,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_tables(place / "tars", place / "tables")
         scorer = UniSimScorer(options.model, device=options.device, batch_size=options.batch_size)
         names = engines(options.engines)
-        seconds = compare(few, folder, scorer, options.batch_size, names, options.rounds)
+        seconds, differences = compare(few, folder, scorer, options.batch_size, names, options.rounds)
     print(f"{options.images:,} images of {WIDTH} × {HEIGHT} in {SHARDS} files\n")
-    print("| way | images a second | beside the loop, by rounds |\n| --- | --- | --- |")
+    print(
+        "| way | images a second | beside the loop, by rounds | largest difference |\n| --- | --- | --- | --- |"
+    )
     for name, taken in seconds.items():
         shares = [loop / each for loop, each in zip(seconds[LOOP], taken, strict=True)]
         rate = options.images / statistics.median(taken)
-        print(f"| {name} | {rate:.0f} | {', '.join(f'{share:.2f}' for share in shares)} |")
+        row = f"| {name} | {rate:.0f} | {', '.join(f'{share:.2f}' for share in shares)} |"
+        print(f"{row} {differences[name]:.1g} |")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from importlib import import_module
 from itertools import islice
 from typing import Any
 
+import torch
+
 from unisim_metrics.collections.output import OutputFolder
 from unisim_metrics.collections.progress import Tally
 from unisim_metrics.collections.reading.planning import Shard
@@ -85,7 +87,12 @@ class _ShardTask:
     """
 
     def __init__(self, scorer: UniSimScorer, folder: OutputFolder, directory: str) -> None:
+        import ray
+
         os.chdir(directory)
+        # Each core has its actor, and Ray hands on the number of threads that the environment names for a whole machine.
+        if cores := ray.get_runtime_context().get_assigned_resources().get("CPU"):
+            torch.set_num_threads(max(1, int(cores)))
         self._scorer = scorer
         self._folder = folder
 
