@@ -90,7 +90,7 @@ class _ShardTask:
         import ray
 
         os.chdir(directory)
-        # Each core has its actor, and Ray hands on the number of threads that the environment names for a whole machine.
+        # Each core has its actor, and Ray hands on the threads that the environment names for a whole machine.
         if cores := ray.get_runtime_context().get_assigned_resources().get("CPU"):
             torch.set_num_threads(max(1, int(cores)))
         self._scorer = scorer
