@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -75,10 +76,8 @@ def written_scores(folder: Path) -> NDArray[np.float32]:
 
 def start_nodes(count: int) -> Callable[[], None]:
     """Start and connect a cluster of Ray on this machine, each node of one core; what ends it."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
+    ray, utils = import_module("ray"), import_module("ray.cluster_utils")
+    cluster = utils.Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
     for _ in range(count - 1):
         cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()

@@ -87,11 +87,9 @@ class _ShardTask:
     """
 
     def __init__(self, scorer: UniSimScorer, folder: OutputFolder, directory: str) -> None:
-        import ray
-
         os.chdir(directory)
         # Each core has its actor, and Ray hands on the threads that the environment names for a whole machine.
-        if cores := ray.get_runtime_context().get_assigned_resources().get("CPU"):
+        if cores := import_module("ray").get_runtime_context().get_assigned_resources().get("CPU"):
             torch.set_num_threads(max(1, int(cores)))
         self._scorer = scorer
         self._folder = folder
