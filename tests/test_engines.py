@@ -145,9 +145,13 @@ class TestDatasets:
             f"alone = photos.map(UniSimScorer({str(tiny_clip_dir)!r}), batched=True)\n"
             f"both = photos.map(UniSimScorer({str(tiny_clip_dir)!r}), batched=True, num_proc=2)\n"
             "numpy.testing.assert_allclose(alone['unisim_score'], both['unisim_score'], atol=1e-6)\n"
-            "print(len(both))\n"
+            "from unisim_metrics.functional import unisim_score\n"
+            "def score(row):\n"
+            f"    value = unisim_score(torch.zeros(3, 32, 32), row['prompt'], {str(tiny_clip_dir)!r})\n"
+            "    return {'threads': torch.get_num_threads()}\n"
+            "print(photos.map(score, num_proc=2)['threads'][:], torch.get_num_threads())\n"
         )
-        assert run(code, tmp_path) == f"{COUNT}\n"
+        assert run(code, tmp_path) == f"{[1] * COUNT} 2\n"
 
     def test_pictures_that_it_decodes_are_not_written_anew(self, tiny_clip_dir: Path) -> None:
         datasets = pytest.importorskip("datasets")

@@ -16,7 +16,7 @@ import torch
 from unisim_metrics.collections.cells import Unreadable, is_single, list_cells
 from unisim_metrics.collections.pairs import Pair, PairScorer, Scored, Source
 from unisim_metrics.images import Preprocessing
-from unisim_metrics.images.threads import ahead, leave_threads_to_the_parent, usable_cores
+from unisim_metrics.images.threads import ahead, usable_cores
 from unisim_metrics.models import PerceptualModel, list_models, load_model
 from unisim_metrics.models.answering import SCORED_ALONE
 from unisim_metrics.models.kept import ModelLike, as_model
@@ -339,7 +339,6 @@ class UniSimScorer:
 
     def _load(self) -> PairScorer:
         if self._loaded is None:
-            leave_threads_to_the_parent()
             device = self.device
             if device is None and self.is_by_name:
                 device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unisim_metrics.images.threads import leave_threads_to_the_parent
 from unisim_metrics.models.loading import load_model
 from unisim_metrics.models.protocol import PerceptualModel
 
@@ -30,6 +31,7 @@ def as_model(
         device: Where the model goes; as in `load_model` if None.
         options: What else `load_model` takes; of names and paths they must be hashable.
     """
+    leave_threads_to_the_parent()
     if isinstance(model_name_or_path, os.PathLike):
         model_name_or_path = Path(model_name_or_path)
     if isinstance(model_name_or_path, str | Path):
