@@ -18,19 +18,15 @@ from unisim_metrics.models import EncoderModel
 
 PIPELINES = (
     "StableDiffusionPipeline",
-    "StableDiffusionImg2ImgPipeline",
-    "StableDiffusionXLPipeline",
     "StableDiffusion3Pipeline",
     "KandinskyV22Pipeline",
     "FluxPipeline",
     "Flux2Pipeline",
-    "ChromaPipeline",
     "QwenImagePipeline",
     "ZImagePipeline",
     "HunyuanImagePipeline",
     "SanaPipeline",
     "Lumina2Pipeline",
-    "CogView4Pipeline",
     "BriaPipeline",
 )
 

@@ -39,8 +39,8 @@ def usable_cores() -> int:
 def leave_threads_to_the_parent() -> None:
     """Let torch work on one thread where this process was forked from one that may have worked on several.
 
-    OpenMP would wait for those threads for ever, since a fork has none of them. A fork server has not worked. It is done
-    once a process, which may ask torch for more threads afterwards.
+    OpenMP would wait for those threads for ever, since a fork has none of them. A fork server has not worked. It is
+    done once a process, which may ask torch for more threads afterwards.
     """
     global _is_forked
     parent = multiprocessing.parent_process()
