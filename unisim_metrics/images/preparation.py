@@ -41,7 +41,7 @@ from unisim_metrics.images.resizing import (
     resize_floats,
     resize_pil,
 )
-from unisim_metrics.images.threads import MAX_THREADS, run_tasks
+from unisim_metrics.images.threads import MAX_THREADS, leave_threads_to_the_parent, run_tasks
 
 _Task: TypeAlias = Callable[[], Tensor]
 
@@ -115,6 +115,7 @@ def _preprocess(
     dtype: torch.dtype,
     argument: str,
 ) -> Tensor:
+    leave_threads_to_the_parent()
     items = collect_images(images, argument)
     tensors = [item for item in items if isinstance(item, Tensor)]
     check_values(tensors, argument)

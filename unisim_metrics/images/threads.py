@@ -43,10 +43,12 @@ def leave_threads_to_the_parent() -> None:
     done once a process, which may ask torch for more threads afterwards.
     """
     global _is_forked
-    parent = multiprocessing.parent_process()
-    if _is_forked and (parent is None or parent.pid == os.getppid()):
-        torch.set_num_threads(1)
+    if not _is_forked:
+        return
     _is_forked = False
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid == os.getppid():
+        torch.set_num_threads(1)
 
 
 def run_tasks(tasks: Sequence[Callable[[], _T]], threads: int) -> list[_T]:

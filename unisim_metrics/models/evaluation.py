@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from unisim_metrics.images.threads import leave_threads_to_the_parent
+
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -64,6 +66,7 @@ def evaluation_mode(module: nn.Module, freeze: bool = False) -> Iterator[None]:
 @contextmanager
 def own_precision() -> Iterator[None]:
     """Leave autocast: scores are those of the model's own weights, as the signature says."""
+    leave_threads_to_the_parent()
     with ExitStack() as stack:
         for device in _AUTOCAST_DEVICES:
             # torch 2.4 has none for mps.
